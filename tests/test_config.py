@@ -1,0 +1,386 @@
+"""The settings' rules: one place for each, all problems at once, no secret ever shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastbridge import config, mulaw
+from fastbridge.config import ConfigError, Settings, load, read_dotenv
+
+ROOT = Path(__file__).resolve().parent.parent
+CALM = settings(deadline=None)  # a busy machine is no bug
+SECRET = "s3cret-value-that-must-not-show"
+
+
+def problems_of(
+    environ: dict[str, str], overrides: dict[str, object] | None = None
+) -> dict[str, str]:
+    """Return the problems of settings that must be refused, as text by variable."""
+    with pytest.raises(ConfigError) as caught:
+        load(environ, overrides)
+    found = {problem.variable: str(problem) for problem in caught.value.problems}
+    assert len(found) == len(caught.value.problems)
+    assert all(line in str(caught.value) for line in found.values())
+    return found
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    """With nothing set every setting has the default that describe() shows."""
+    settings = load({})
+    assert settings == Settings()
+    assert (settings.port, settings.lead_ms, settings.window_frames) == (5050, 200, 150)
+    assert (settings.model, settings.barge_in, settings.echo_window_ms) == (
+        "gpt-realtime-2.1",
+        "instant",
+        350,
+    )
+    assert (settings.backlog_seconds_max, settings.backlog_pool_max_bytes) == (240, 256 * 2**20)
+    assert (settings.call_seconds_max, settings.token_seconds) == (3300, 60)
+
+
+def test_every_variable_sets_its_setting() -> None:
+    """Each setting is reached by its own variable, typed as declared."""
+    settings = load(
+        {
+            "OPENAI_API_KEY": "k",
+            "OPENAI_BASE_URL": "http://127.0.0.1:8080/v1",
+            "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+            "TWILIO_AUTH_TOKEN": "t",
+            "FASTBRIDGE_AI_AUTH": " API-Key ",
+            "FASTBRIDGE_PORT": " 0 ",
+            "FASTBRIDGE_VAD_THRESHOLD": ".25",
+            "FASTBRIDGE_DRAIN_S": "7",
+            "FASTBRIDGE_HOST": "::1",
+            "FASTBRIDGE_PUBLIC_URL": "https://bridge.example.com/phone",
+            "FASTBRIDGE_TRACE_RING": "1",
+            "HOME": "/somewhere",
+        }
+    )
+    assert (settings.openai_api_key, settings.openai_base_url) == ("k", "http://127.0.0.1:8080/v1")
+    assert (settings.ai_auth, settings.port, settings.vad_threshold) == ("api-key", 0, 0.25)
+    assert (settings.drain_s, settings.host) == (7.0, "::1")
+    assert isinstance(settings.drain_s, float)
+    assert settings.twilio_account_sid == "AC" + "0" * 32
+    assert settings.public_url == "https://bridge.example.com/phone"
+
+
+def test_overrides_win_and_none_is_not_given() -> None:
+    """A command line value beats the environment; None, an option not given, does not."""
+    environ = {"FASTBRIDGE_PORT": "6000", "FASTBRIDGE_VOICE": "cedar"}
+    settings = load(environ, {"port": 7000, "voice": None, "drain_s": 3, "lead_ms": "100"})
+    assert (settings.port, settings.voice) == (7000, "cedar")
+    assert (settings.drain_s, settings.lead_ms) == (3.0, 100)
+
+
+def test_empty_variables_count_as_unset_except_the_greeting() -> None:
+    """An empty variable keeps the default; an empty greeting means that the caller speaks first."""
+    settings = load({"OPENAI_API_KEY": "", "FASTBRIDGE_PORT": "  ", "FASTBRIDGE_GREETING": ""})
+    assert (settings.openai_api_key, settings.port, settings.greeting) == (None, 5050, "")
+
+
+def test_all_problems_are_reported_together() -> None:
+    """Every wrong setting is named with its value, what is allowed and a fix, in one error."""
+    found = problems_of(
+        {
+            "FASTBRIDGE_PORT": "99999",
+            "FASTBRIDGE_PHASES": "four",
+            "FASTBRIDGE_VAD_THRESHOLD": "nan",
+            "FASTBRIDGE_BARGE_IN": "reversible",
+            "FASTBRIDGE_PUBLIC_URL": "http://x.example",
+            "FASTBRIDGE_LANGUAGE": "# English",
+        },
+        {"max_calls": True, "model": 5},
+    )
+    assert set(found) == {
+        "FASTBRIDGE_PORT",
+        "FASTBRIDGE_PHASES",
+        "FASTBRIDGE_VAD_THRESHOLD",
+        "FASTBRIDGE_BARGE_IN",
+        "FASTBRIDGE_PUBLIC_URL",
+        "FASTBRIDGE_LANGUAGE",
+        "FASTBRIDGE_MAX_CALLS",
+        "FASTBRIDGE_MODEL",
+    }
+    port = found["FASTBRIDGE_PORT"]
+    assert "99999" in port
+    assert "from 0 to 65535" in port
+    assert "default: 5050" in port
+    assert '"instant"' in found["FASTBRIDGE_BARGE_IN"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("FASTBRIDGE_LEAD_MS", "59", False),
+        ("FASTBRIDGE_LEAD_MS", "60", True),
+        ("FASTBRIDGE_LEAD_MS", "1000", True),
+        ("FASTBRIDGE_LEAD_MS", "1001", False),
+        ("FASTBRIDGE_CALL_SECONDS_MAX", "3599", True),
+        ("FASTBRIDGE_CALL_SECONDS_MAX", "3600", False),
+        ("FASTBRIDGE_WINDOW_FRAMES", "1_50", False),
+        ("FASTBRIDGE_WINDOW_FRAMES", "١٥٠", False),
+        ("FASTBRIDGE_VAD_THRESHOLD", "1e-1", False),
+        ("FASTBRIDGE_VAD_THRESHOLD", "1.", True),
+        ("FASTBRIDGE_PHASES", "9" * 5000, False),
+        ("FASTBRIDGE_HOST", "bad host", False),
+        ("FASTBRIDGE_HOST", "192.0.2.7", True),
+        ("FASTBRIDGE_HOST", "localhost", True),
+        ("FASTBRIDGE_PUBLIC_URL", "https://a.example:443/", True),
+        ("FASTBRIDGE_PUBLIC_URL", "https://a.example:8443", False),
+        ("FASTBRIDGE_PUBLIC_URL", "https://a.example:x", False),
+        ("FASTBRIDGE_PUBLIC_URL", "https://a.example:0", False),
+        ("FASTBRIDGE_PUBLIC_URL", "https://user@a.example", False),
+        ("FASTBRIDGE_PUBLIC_URL", "https://a.example/?q=1", False),
+        ("FASTBRIDGE_PUBLIC_URL", "https://a.example/ x", False),
+        ("FASTBRIDGE_PUBLIC_URL", "https:///path", False),
+        ("FASTBRIDGE_PUBLIC_URL", "https://[::1", False),
+        ("OPENAI_BASE_URL", "https://r.openai.azure.com/openai/v1", True),
+        ("OPENAI_BASE_URL", "https://r.openai.azure.com/openai?api-version=1", False),
+        ("OPENAI_BASE_URL", "wss://api.openai.com/v1", False),
+        ("TWILIO_ACCOUNT_SID", "AC123", False),
+        ("OPENAI_API_KEY", "two words", False),
+        ("FASTBRIDGE_TOKEN_SECRET", "short", False),
+        ("FASTBRIDGE_GREETING", "bell\x07", False),
+        ("FASTBRIDGE_INSTRUCTIONS", "line\nline\ttab", True),
+        ("FASTBRIDGE_INSTRUCTIONS", "nul\x00", False),
+        ("FASTBRIDGE_INSTRUCTIONS", "x" * 24_001, False),
+        ("FASTBRIDGE_LOG_LEVEL", "WARNING", True),
+    ],
+)
+def test_limits_stand_where_they_are_documented(name: str, value: str, right: bool) -> None:
+    """The last allowed value is taken, the first one beyond it is refused under its own name."""
+    if right:
+        load({name: value})
+    else:
+        assert set(problems_of({name: value})) == {name}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "variable"),
+    [
+        ({"lead_ms": 1000, "window_frames": 50}, "FASTBRIDGE_LEAD_MS"),
+        (
+            {"backlog_seconds_max": 900, "backlog_pool_max_bytes": 2**20},
+            "FASTBRIDGE_BACKLOG_POOL_MAX_BYTES",
+        ),
+        ({"twilio_shared_key_secret": SECRET}, "FASTBRIDGE_TWILIO_SHARED_KEY_SECRET"),
+        ({"after_stream": "dial"}, "FASTBRIDGE_AFTER_STREAM_VALUE"),
+        (
+            {"after_stream": "dial", "after_stream_value": "Bob"},
+            "FASTBRIDGE_AFTER_STREAM_VALUE",
+        ),
+        (
+            {"after_stream": "redirect", "after_stream_value": "http://a.example/x"},
+            "FASTBRIDGE_AFTER_STREAM_VALUE",
+        ),
+        (
+            {"after_stream": "hangup", "after_stream_value": "Bye"},
+            "FASTBRIDGE_AFTER_STREAM_VALUE",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(
+    overrides: dict[str, object], variable: str
+) -> None:
+    """Settings that are right alone and wrong together are refused under the one to change."""
+    assert set(problems_of({}, overrides)) == {variable}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("say", ""),
+        ("say", "Bye & <good> luck."),
+        ("dial", "+15551234567"),
+        ("redirect", "https://a.example/twiml?x=1"),
+        ("hangup", ""),
+    ],
+)
+def test_what_follows_the_stream_is_taken_with_its_value(kind: str, value: str) -> None:
+    """Each way to go on after the stream accepts the value it needs."""
+    settings = load({}, {"after_stream": kind, "after_stream_value": value})
+    assert (settings.after_stream, settings.after_stream_value) == (kind, value)
+
+
+def test_unknown_names_are_errors_with_the_nearest_name_and_no_value() -> None:
+    """A mistyped name is refused, the nearest name suggested, and its value kept off the screen."""
+    found = problems_of(
+        {"FASTBRIDGE_OPENAI_API_KEY": SECRET, "FASTBRIDGE_ZZZZZZZZZZZZZZZZZZZZZZZ": SECRET},
+        {"leadms": SECRET},
+    )
+    assert "did you mean OPENAI_API_KEY?" in found["FASTBRIDGE_OPENAI_API_KEY"]
+    assert "did you mean lead_ms?" in found["leadms"]
+    assert "did you mean" not in found["FASTBRIDGE_ZZZZZZZZZZZZZZZZZZZZZZZ"]
+    assert SECRET not in "".join(found.values())
+
+
+def test_wrong_secrets_are_named_but_not_shown() -> None:
+    """No error text holds a secret: not a wrong one, nor one pasted into another setting."""
+    found = problems_of(
+        {"OPENAI_API_KEY": f"{SECRET} x", "FASTBRIDGE_TOKEN_SECRET": SECRET[:9]},
+        {"model": f"sk-{SECRET}!"},
+    )
+    assert len(found) == 3
+    assert SECRET[:9] not in "".join(found.values())
+
+
+def test_secrets_are_not_in_repr_or_masked() -> None:
+    """Printing the settings object, or its masked form, never shows a secret."""
+    settings = load(
+        {"OPENAI_API_KEY": SECRET, "TWILIO_AUTH_TOKEN": SECRET, "FASTBRIDGE_TOKEN_SECRET": SECRET}
+    )
+    masked = settings.masked()
+    assert SECRET not in repr(settings) + repr(masked)
+    assert set(masked) == set(config.RULES)
+    assert masked["openai_api_key"] == "(hidden)"
+    assert masked["twilio_shared_key_secret"] is None
+    assert masked["port"] == 5050
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    """A message shows the start of a long value and its length, not all of it."""
+    found = problems_of({"FASTBRIDGE_MODEL": "x " * 500})
+    assert len(found["FASTBRIDGE_MODEL"]) < 400
+
+
+def test_settings_cannot_be_made_wrong_or_changed() -> None:
+    """Direct construction and replace() are checked like load(), and the object is frozen."""
+    with pytest.raises(ConfigError, match="FASTBRIDGE_LEAD_MS is 5"):
+        Settings(lead_ms=5)
+    with pytest.raises(ConfigError, match="FASTBRIDGE_PORT"):
+        dataclasses.replace(Settings(), port=-1)
+    with pytest.raises(ConfigError, match="FASTBRIDGE_HOST is None"):
+        Settings(host=None)  # type: ignore[arg-type]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]
+    assert Settings(drain_s=1).drain_s == 1
+
+
+def test_instructions_file_is_read_through_the_callers_door() -> None:
+    """The file's text becomes the instructions; the settings room opens no file itself."""
+    texts = {"a.txt": "We sell tea."}
+    settings = load({"FASTBRIDGE_INSTRUCTIONS_FILE": "a.txt"}, read_text=texts.__getitem__)
+    assert settings.instructions == "We sell tea."
+
+
+def test_instructions_file_problems_are_settings_problems() -> None:
+    """An unreadable file, one that is no UTF-8, both sources, or no reader: each a clear error."""
+    environ = {"FASTBRIDGE_INSTRUCTIONS_FILE": "a.txt"}
+
+    def missing(path: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory", path)
+
+    def not_utf8(_path: str) -> str:
+        return b"\xff".decode("utf-8")
+
+    with pytest.raises(ConfigError, match="No such file or directory"):
+        load(environ, read_text=missing)
+    with pytest.raises(ConfigError, match="it is not UTF-8"):
+        load(environ, read_text=not_utf8)
+    with pytest.raises(ConfigError, match="pass its text as instructions"):
+        load(environ)
+    with pytest.raises(ConfigError, match="not both"):
+        load(environ, {"instructions": "x"}, read_text=missing)
+    with pytest.raises(ConfigError, match="FASTBRIDGE_INSTRUCTIONS is"):
+        load(environ, read_text=lambda _path: "x" * 25_000)
+
+
+@pytest.mark.parametrize("name", ["docs/settings.md", ".env.example"])
+def test_generated_files_are_current(name: str) -> None:
+    """The settings document and the example file say what the code says."""
+    made = config.settings_markdown() if name.endswith(".md") else config.dotenv_example()
+    assert (ROOT / name).read_text(encoding="utf-8") == made, (
+        f"write it again: Path({name!r}).write_text(config."
+        f"{'settings_markdown' if name.endswith('.md') else 'dotenv_example'}())"
+    )
+
+
+def test_example_file_holds_the_defaults_and_can_be_loaded() -> None:
+    """Every line of the example, its # removed, loads to exactly the defaults."""
+    example = config.dotenv_example()
+    assert read_dotenv(example) == {}
+    lines = [line[1:] for line in example.splitlines() if line.startswith("#") and line[1:2] != " "]
+    values = read_dotenv("\n".join(lines))
+    assert set(values) == set(config.VARIABLES)
+    assert load(values) == Settings()
+
+
+def test_rows_cover_every_setting_once_and_fit_a_table() -> None:
+    """describe() has one row for each setting, with a sentence and without table breakers."""
+    rows = config.describe()
+    assert [row.name for row in rows] == [one.name for one in dataclasses.fields(Settings)]
+    assert len({row.variable for row in rows}) == len(rows)
+    assert all(row.doc.endswith(".") and "|" not in row.doc + row.allowed for row in rows)
+    assert {row.variable for row in rows if row.secret} == {
+        "OPENAI_API_KEY",
+        "TWILIO_AUTH_TOKEN",
+        "FASTBRIDGE_TWILIO_SHARED_KEY_SECRET",
+        "FASTBRIDGE_TOKEN_SECRET",
+    }
+
+
+def test_borrowed_constants_agree_with_their_owner() -> None:
+    """The two audio numbers that the settings need are the mu-law module's."""
+    assert (config._FRAME_MS, config._BYTES_PER_SECOND) == (mulaw.FRAME_MS, mulaw.SAMPLE_RATE_HZ)
+
+
+def test_dotenv_reads_what_people_write() -> None:
+    """Comments, export, blanks, both quotes, escapes, a byte order mark and CRLF are understood."""
+    text = (
+        "\ufeff# comment\r\n\r\nexport A=1\r\nB = two words # a comment\r\nC='single # \\n'\r\n"
+        'D="double \\"q\\" \\n\\t\\\\ # in" # out\nE=\nF=#kept\nG= # nothing\nH=a#b=c\n'
+    )
+    assert read_dotenv(text) == {
+        "A": "1",
+        "B": "two words",
+        "C": "single # \\n",
+        "D": 'double "q" \n\t\\ # in',
+        "E": "",
+        "F": "#kept",
+        "G": "",
+        "H": "a#b=c",
+    }
+
+
+def test_bad_dotenv_lines_are_named_by_number_and_not_shown() -> None:
+    """Every bad line is reported by its number; its text, perhaps a secret, is not."""
+    text = f'A=1\nno equals {SECRET}\nB=\'{SECRET}\nC="{SECRET}" tail\n1D=x\nA=2\n'
+    with pytest.raises(ConfigError) as caught:
+        read_dotenv(text)
+    numbers = [problem.variable for problem in caught.value.problems]
+    assert numbers == [f".env line {number}" for number in (2, 3, 4, 5, 6)]
+    assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigError, match="shorten the file"):
+        read_dotenv("#" * (config.DOTENV_CHARS_MAX + 1))
+
+
+@CALM
+@given(st.text(max_size=80))
+def test_dotenv_either_reads_or_says_where(text: str) -> None:
+    """Any text gives a mapping or a ConfigError, never another error."""
+    try:
+        found = read_dotenv(text)
+    except ConfigError as error:
+        found = {problem.variable: problem.fix for problem in error.problems}
+        assert found
+    assert all(isinstance(value, str) for value in found.values())
+
+
+@CALM
+@given(
+    name=st.sampled_from(sorted(config.VARIABLES)),
+    raw=st.text(max_size=30) | st.integers().map(str),
+)
+def test_any_value_loads_or_is_refused_by_name(name: str, raw: str) -> None:
+    """Any text in any variable gives valid settings or an error that names the variable."""
+    try:
+        load({name: raw}, read_text=lambda path: path)
+    except ConfigError as error:
+        named = {problem.variable for problem in error.problems}
+        others = {"FASTBRIDGE_AFTER_STREAM_VALUE", "FASTBRIDGE_INSTRUCTIONS"}
+        assert named & ({name} | others)
