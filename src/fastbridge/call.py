@@ -1,0 +1,657 @@
+"""The call: every decision between a caller and the AI, without I/O, without a clock.
+
+The contract: after every call into a `Call`, perform `take_commands()` before the next. Audio goes
+by argument and return value; control goes by event and command objects. `next_message(now_ns)` is
+also the timer: each deadline of a call is a comparison with `now_ns`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from fastbridge.amends import Amends
+from fastbridge._ring import FULL, STALE, MulawRing
+from fastbridge.config import Settings
+from fastbridge.echo_guard import EchoGuard, InputClock
+from fastbridge.events import (
+    AiErrored,
+    AiLost,
+    AppendCallerAudio,
+    AudioEnded,
+    BargeInConfirmed,
+    BargeInDecided,
+    CancelResponse,
+    CarrierStarted,
+    CarrierStopped,
+    ClearCarrier,
+    CloseAi,
+    CloseCarrier,
+    Command,
+    ConfigureAi,
+    ConnectAi,
+    DeleteItem,
+    DigitPressed,
+    Event,
+    InputCommitted,
+    ItemAdded,
+    ItemTruncated,
+    MarkEchoed,
+    Noted,
+    RequestResponse,
+    ResponseCreated,
+    ResponseEnded,
+    SendMark,
+    SessionCreated,
+    SessionUpdated,
+    SpeechStarted,
+    SpeechStopped,
+    TruncateItem,
+)
+from fastbridge.mulaw import NS_PER_MS, bytes_of_ms, ms_of_bytes, ns_of_bytes
+from fastbridge.playout import Playout
+from fastbridge.requester import AI_TALK, GREETING, Ask, Requester
+
+NS_PER_S: Final = 1_000 * NS_PER_MS
+NEVER_NS: Final = 1 << 62
+RESPONSES_KEPT: Final = 64
+PCMU: Final = "audio/pcmu"
+# What is left to be heard is played before a close, and this much longer waited for its mark.
+DRAIN_GRACE_NS: Final = 2 * NS_PER_S
+BENIGN_AI_ERRORS: Final = frozenset(
+    {
+        "response_cancel_not_active",
+        "conversation_already_has_active_response",
+        "item_truncate_invalid_item_id",
+        "item_delete_invalid_item_id",
+        "unsupported_content_type",
+        "input_audio_buffer_commit_empty",
+    }
+)
+
+
+@dataclass(slots=True)
+class CallCounters:
+    """Plain integers of one call; summed over calls when scraped."""
+
+    caller_frames: int = 0
+    caller_bytes: int = 0
+    caller_bytes_dropped: int = 0
+    caller_bytes_held_out: int = 0
+    ai_deltas: int = 0
+    ai_bytes: int = 0
+    stale_deltas_dropped: int = 0
+    bad_deltas: int = 0
+    backlog_full: int = 0
+    frames_sent: int = 0
+    barge_ins: int = 0
+    barge_ins_ignored: int = 0
+    flushed_bytes: int = 0
+    truncates: int = 0
+    truncates_refused: int = 0
+    deletes: int = 0
+    responses: int = 0
+    responses_failed: int = 0
+    responses_dead_at_birth: int = 0
+    ai_errors: int = 0
+    ai_errors_benign: int = 0
+    requests_lost: int = 0
+    digits: int = 0
+
+    def add(self, other: CallCounters) -> None:
+        """Add another call's counts to this sum."""
+        for entry in fields(self):
+            setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))
+
+
+@dataclass(slots=True)
+class _Parked:
+    """A guarded candidate that waits for the end of its window."""
+
+    event: SpeechStarted
+    onset_ns: int
+    trigger_ns: int
+    deadline_ns: int
+
+
+@dataclass(slots=True)
+class _Barge:
+    """The latest commit, until the carrier has confirmed its clear."""
+
+    fence: str
+    generation: int
+    trigger_ns: int
+
+
+class Call:
+    """One bridged call.
+
+    Args:
+        settings: what is allowed and how long; the call reads it, never changes it.
+        ring: the ring this call owns.
+        now_ns: when the carrier's socket was accepted (monotonic nanoseconds).
+    """
+
+    def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
+        self.settings = settings
+        self.playout = Playout(ring, lead_ms=settings.lead_ms, now_ns=now_ns)
+        self.input_clock = InputClock()
+        self.guard = EchoGuard(settings.echo_window_ms)
+        self.requester = Requester()
+        self.counts = CallCounters()
+        self.stream_sid = ""
+        self.call_sid = ""
+        self.greeting_sent = False
+        self.user_has_spoken = False
+        self.is_ready = False
+        self.end_reason = ""
+        self._padding_ms = settings.vad_prefix_padding_ms
+        self._commands: list[Command] = []
+        # Responses that still generate, with their labels; the finished and the dead by id.
+        self._responses: dict[str, str] = {}
+        self._finished: deque[str] = deque(maxlen=RESPONSES_KEPT)
+        self._dead: deque[str] = deque(maxlen=RESPONSES_KEPT)
+        self._labels: dict[str, str] = {}
+        self._amends = Amends()
+        self._rejected_items: deque[str] = deque(maxlen=16)
+        self._parked: _Parked | None = None
+        self._barge: _Barge | None = None
+        self._held: deque[tuple[str, int, int]] = deque()
+        self._held_bytes = 0
+        self._held_bytes_max = bytes_of_ms(settings.caller_hold_ms_max)
+        self._is_carrier_open = True
+        self._is_ai_open = False
+        self._closing = ""
+        self._start_deadline_ns = now_ns + int(settings.start_timeout_s * NS_PER_S)
+        self._end_deadline_ns = now_ns + int(settings.call_seconds_max * NS_PER_S)
+        self._silence_ns = int(settings.carrier_silence_s * NS_PER_S)
+        self._last_audio_ns = now_ns
+        self._drain_deadline_ns = NEVER_NS
+        self._doors: dict[type, Callable[[Any, int], None]] = {
+            CarrierStarted: self._on_carrier_started,
+            MarkEchoed: self._on_mark,
+            DigitPressed: self._on_digit,
+            CarrierStopped: self._on_carrier_stopped,
+            SessionCreated: self._on_session_created,
+            SessionUpdated: self._on_session_updated,
+            SpeechStarted: self._on_speech_started,
+            SpeechStopped: self._on_speech_stopped,
+            InputCommitted: self._on_input_committed,
+            ResponseCreated: self._on_response_created,
+            ItemAdded: self._on_item_added,
+            AudioEnded: self._on_audio_ended,
+            ResponseEnded: self._on_response_ended,
+            ItemTruncated: self._on_item_truncated,
+            AiErrored: self._on_ai_errored,
+            AiLost: self._on_ai_lost,
+        }
+
+    # ----------------------------------------------------------------- facts
+
+    def is_ai_speaking(self, now_ns: int) -> bool:
+        """Say whether the AI has the floor.
+
+        True from `response.created` until all audio of the response was heard, or flushed, or the
+        response ended without any.
+        """
+        return self.is_ai_generating or self.playout.unheard_bytes(now_ns) > 0
+
+    @property
+    def is_ai_generating(self) -> bool:
+        """Say whether a live response is still being made."""
+        return bool(self._responses)
+
+    def is_ai_audible(self, now_ns: int) -> bool:
+        """Say whether AI audio reaches the ear now."""
+        return self.playout.is_audible(now_ns)
+
+    @property
+    def generation(self) -> int:
+        """Return how many barge-ins were committed."""
+        return self.playout.generation
+
+    def label(self, now_ns: int) -> str:
+        """Return the label of the answer at the ear: GREETING for the greeting, else AI_TALK.
+
+        With nothing to be heard: that of the answer being made, or wanted.
+        """
+        response_id = self.playout.response_at_ear(now_ns) or next(iter(self._responses), "")
+        if response_id:
+            return self._labels.get(response_id, AI_TALK)
+        return self.requester.label_of(self.requester.turn)
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether both sides were told to close."""
+        return not self._is_carrier_open
+
+    @property
+    def has_commands(self) -> bool:
+        """Say whether `take_commands` would return any."""
+        return bool(self._commands)
+
+    # ----------------------------------------------------------------- audio doors
+
+    def caller_audio(self, payload: str, count: int, now_ns: int) -> bool:
+        """Take one caller frame of `count` bytes; True: append its payload to the AI now.
+
+        Until the AI is ready the frame is kept, at most `caller_hold_ms_max`; beyond that the
+        oldest audio is dropped and counted.
+        """
+        self._last_audio_ns = now_ns
+        self.counts.caller_frames += 1
+        self.counts.caller_bytes += count
+        if self.is_ready:
+            self.input_clock.append(count, now_ns)
+            return True
+        self._held.append((payload, count, now_ns))
+        self._held_bytes += count
+        while self._held_bytes > self._held_bytes_max:
+            dropped = self._held.popleft()[1]
+            self._held_bytes -= dropped
+            self.counts.caller_bytes_held_out += dropped
+        return False
+
+    def append_refused(self, count: int) -> None:
+        """Take back the latest `caller_audio`: the AI's socket was too full to carry it."""
+        self.input_clock.withdraw(count)
+        self.counts.caller_bytes_dropped += count
+
+    def ai_audio(self, response_id: str, item_id: str, delta: str) -> None:
+        """Take one audio delta (base64) of a response.
+
+        Audio of a dead or finished response is stale: dropped and counted. Audio of a response
+        that was never announced, or that is no base64, is bad: dropped and counted.
+        """
+        self.counts.ai_deltas += 1
+        if response_id not in self._responses:
+            if response_id in self._dead or response_id in self._finished:
+                self.counts.stale_deltas_dropped += 1
+            else:
+                self.counts.bad_deltas += 1
+            return
+        try:
+            written = self.playout.queue(response_id, item_id, delta)
+        except ValueError as problem:
+            self.counts.bad_deltas += 1
+            self._note("AI audio is not base64", "warning", ("problem", str(problem)))
+            return
+        if written == FULL:
+            self._backlog_full(response_id)
+        elif written == STALE:
+            self.counts.stale_deltas_dropped += 1
+        else:
+            self.counts.ai_bytes += written
+
+    def _backlog_full(self, response_id: str) -> None:
+        """Stop an answer that would not fit: what is queued of it is played, the rest refused."""
+        self.counts.backlog_full += 1
+        self._kill(response_id)
+        self._commands.append(CancelResponse(response_id))
+        self._note(
+            "the backlog is full: the response is cancelled",
+            "error",
+            ("response_id", response_id),
+            ("unplayed_frames", self.playout.ring.unplayed_frames),
+        )
+
+    def next_message(self, now_ns: int) -> bytes | None:
+        """Return the next media message for the carrier, None when none is due now.
+
+        Called by the heartbeat until it returns None; also runs every deadline of the call. After
+        each message `take_mark` tells whether a mark belongs right behind it.
+        """
+        self._check_deadlines(now_ns)
+        if not self.stream_sid or not self._is_carrier_open:
+            return None
+        message = self.playout.next_message(now_ns)
+        if message is not None:
+            self.counts.frames_sent += 1
+            if not self.greeting_sent:
+                self._look_for_greeting()
+        return message
+
+    def _look_for_greeting(self) -> None:
+        """Notice the first frame of the greeting on its way; done once, then never again."""
+        response_id = self.playout.response_sent_last()
+        if self._labels.get(response_id) == GREETING:
+            self.greeting_sent = True
+            self._note("greeting is on its way to the caller")
+
+    def take_mark(self) -> str | None:
+        """Return the mark that belongs right behind the message just returned, if any."""
+        return self.playout.take_mark()
+
+    # ----------------------------------------------------------------- control doors
+
+    def handle(self, event: Event, now_ns: int) -> None:
+        """Take one event of either side."""
+        self._doors[type(event)](event, now_ns)
+
+    def take_commands(self) -> list[Command]:
+        """Return what must be done now, in order, and forget it."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def hang_up(self, reason: str, now_ns: int) -> None:
+        """Ask for the end: play what is queued, then close; bounded by its length plus 2 s."""
+        if self._closing:
+            return
+        self._closing = reason
+        remaining_ns = ns_of_bytes(self.playout.unheard_bytes(now_ns))
+        self._drain_deadline_ns = now_ns + remaining_ns + DRAIN_GRACE_NS
+        self._check_drained(now_ns)
+
+    def _note(self, message: str, level: str = "info", *entries: tuple[str, object]) -> None:
+        self._commands.append(Noted(message, level, entries))
+
+    # ----------------------------------------------------------------- deadlines
+
+    def _check_deadlines(self, now_ns: int) -> None:
+        """Compare the clock with everything that waits for it; cheap, every heartbeat."""
+        if self._parked is not None and now_ns >= self._parked.deadline_ns:
+            parked, self._parked = self._parked, None
+            self._decide(parked, now_ns)
+        if self._closing:
+            self._check_drained(now_ns)
+            return
+        if not self.stream_sid and now_ns >= self._start_deadline_ns:
+            self._end("start_timeout", now_ns)
+        elif now_ns - self._last_audio_ns >= self._silence_ns and self.stream_sid:
+            self._end("carrier_silent", now_ns)
+        elif now_ns >= self._end_deadline_ns:
+            self._note("the call reached its maximum duration", "warning")
+            self.hang_up("duration_max", now_ns)
+        if self.requester.expire(now_ns):
+            self.counts.requests_lost += 1
+            self._note("the AI never answered a request", "warning")
+            self._request_waiting(now_ns)
+
+    def _check_drained(self, now_ns: int) -> None:
+        if not self._is_carrier_open:
+            return
+        if self.playout.unheard_bytes(now_ns) == 0 or now_ns >= self._drain_deadline_ns:
+            self._end(self._closing, now_ns)
+
+    def _end(self, reason: str, now_ns: int) -> None:
+        """Close both sides, once."""
+        if not self._is_carrier_open:
+            return
+        self.end_reason = reason
+        self._is_carrier_open = False
+        self._closing = reason
+        self._parked = None
+        self._responses.clear()
+        self.counts.flushed_bytes += self.playout.flush(now_ns)[0]
+        self._commands += [CloseCarrier(reason), CloseAi(reason)]
+
+    # ----------------------------------------------------------------- the carrier's events
+
+    def _on_carrier_started(self, event: CarrierStarted, now_ns: int) -> None:
+        self.stream_sid = event.stream_sid
+        self.call_sid = event.call_sid
+        self._last_audio_ns = now_ns
+        self._is_ai_open = True
+        self._commands += [SendMark(self.playout.probe(now_ns)), ConnectAi()]
+
+    def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
+        mark = self.playout.mark_echoed(event.name, now_ns)
+        if mark is not None and self._barge is not None and mark.name == self._barge.fence:
+            barge, self._barge = self._barge, None
+            self._commands.append(BargeInConfirmed(barge.generation, barge.trigger_ns, now_ns))
+
+    def _on_digit(self, event: DigitPressed, now_ns: int) -> None:  # noqa: ARG002  same door as all
+        self.counts.digits += 1
+        self._note("digit pressed", "info", ("digit", event.digit))
+
+    def _on_carrier_stopped(self, event: CarrierStopped, now_ns: int) -> None:
+        self._end(event.reason, now_ns)
+
+    # ----------------------------------------------------------------- the AI's session
+
+    def _on_session_created(self, event: SessionCreated, now_ns: int) -> None:  # noqa: ARG002
+        self._commands.append(ConfigureAi())
+
+    def _on_session_updated(self, event: SessionUpdated, now_ns: int) -> None:
+        """Check what was granted, then greet and release the caller audio that waited."""
+        granted = (event.input_format, event.output_format)
+        if granted != (PCMU, PCMU):
+            self._note(
+                "the AI did not grant mu-law: set a model that speaks audio/pcmu",
+                "error",
+                ("input_format", event.input_format),
+                ("output_format", event.output_format),
+            )
+            self._end("ai_format_refused", now_ns)
+            return
+        if self.is_ready:
+            return
+        self.is_ready = True
+        self._release_held()
+        if self.settings.greeting:
+            words = f"Greet the caller now. Say exactly this and then wait: {self.settings.greeting}"
+            self._request(Ask(GREETING, words), now_ns)
+
+    def _release_held(self) -> None:
+        if self._held:
+            for _, count, arrived_ns in self._held:
+                self.input_clock.append(count, arrived_ns)
+            self._commands.append(AppendCallerAudio(tuple(entry[0] for entry in self._held)))
+        self._held.clear()
+        self._held_bytes = 0
+
+    def _request(self, wish: Ask, now_ns: int) -> None:
+        if not self._closing:
+            self._send_request(self.requester.ask(wish, now_ns))
+
+    def _request_waiting(self, now_ns: int) -> None:
+        if not self._closing:
+            self._send_request(self.requester.next_turn(now_ns))
+
+    def _send_request(self, turn: int | None) -> None:
+        if turn is not None:
+            self._commands.append(RequestResponse(turn, self.requester.instructions))
+
+    def _on_ai_lost(self, event: AiLost, now_ns: int) -> None:
+        """Play what is queued, then close the carrier: its TwiML goes on behind `</Connect>`."""
+        if not self._is_ai_open:
+            return
+        self._is_ai_open = False
+        for response_id in self._responses:
+            self.playout.end_audio(response_id)
+        self._responses.clear()
+        if self._is_carrier_open:
+            reason = "ai_refused" if event.refused else "ai_lost"
+            self._note("the AI leg is gone", "error", ("reason", event.reason))
+            self.hang_up(reason, now_ns)
+
+    def _on_ai_errored(self, event: AiErrored, now_ns: int) -> None:
+        """Count; only what belongs to one of our own requests has consequences."""
+        is_benign = event.code in BENIGN_AI_ERRORS or event.event_id.startswith(("t-", "d-", "c-"))
+        if is_benign:
+            self.counts.ai_errors_benign += 1
+        else:
+            self.counts.ai_errors += 1
+        kind, _, rest = event.event_id.partition("-")
+        if event.code == "conversation_already_has_active_response":
+            self.requester.occupied(int(rest) if kind == "r" and rest.isdigit() else None)
+        elif kind == "r" and rest.isdigit():
+            self.requester.refused(int(rest))
+            self._request_waiting(now_ns)
+        elif kind == "t":
+            self.counts.truncates_refused += 1
+            self._tell(self._amends.truncate_refused(rest, event.message))
+        if event.code == "session_expired":
+            self.hang_up("ai_session_expired", now_ns)
+        self._note(
+            "the AI reports an error",
+            "info" if is_benign else "warning",
+            ("code", event.code),
+            ("problem", event.message),
+        )
+
+    def _tell(self, amends: list[Command]) -> None:
+        """Send what is owed to the AI about cut items, and count it."""
+        self.counts.truncates += sum(isinstance(one, TruncateItem) for one in amends)
+        self.counts.deletes += sum(isinstance(one, DeleteItem) for one in amends)
+        self._commands += amends
+
+    # ----------------------------------------------------------------- responses
+
+    def _on_response_created(self, event: ResponseCreated, now_ns: int) -> None:  # noqa: ARG002
+        self.counts.responses += 1
+        if self._closing or not self.requester.created(event.response_id, event.turn):
+            self.counts.responses_dead_at_birth += 1
+            self._kill(event.response_id)
+            self._commands.append(CancelResponse(event.response_id))
+            return
+        label = self.requester.label_of(event.turn)
+        self._responses[event.response_id] = label
+        self._labels[event.response_id] = label
+        if len(self._labels) > RESPONSES_KEPT:
+            del self._labels[next(iter(self._labels))]
+        self._note("response begins", "info", ("response_id", event.response_id), ("label", label))
+
+    def _kill(self, response_id: str) -> None:
+        """Refuse everything else of a response, by id, until its end."""
+        self._responses.pop(response_id, None)
+        if response_id not in self._dead:
+            self._dead.append(response_id)
+        self._amends.refuse(response_id)
+        self.playout.end_audio(response_id)
+
+    def _on_item_added(self, event: ItemAdded, now_ns: int) -> None:  # noqa: ARG002
+        if event.kind == "message":
+            self._amends.item_added(event.response_id, event.item_id)
+
+    def _on_audio_ended(self, event: AudioEnded, now_ns: int) -> None:  # noqa: ARG002
+        self.playout.end_audio(event.response_id)
+
+    def _on_response_ended(self, event: ResponseEnded, now_ns: int) -> None:
+        self.playout.end_audio(event.response_id)
+        label = self._responses.pop(event.response_id, None)
+        if label is not None:
+            self._finished.append(event.response_id)
+            self._note("response is complete", "info", ("label", label), ("status", event.status))
+        if event.status in ("failed", "incomplete"):
+            self.counts.responses_failed += 1
+            self._note(
+                "response ended early",
+                "warning",
+                ("status", event.status),
+                ("reason", event.reason),
+            )
+        self._tell(self._amends.response_ended(event.response_id))
+        self.requester.ended(event.response_id)
+        self._request_waiting(now_ns)
+
+    def _on_item_truncated(self, event: ItemTruncated, now_ns: int) -> None:  # noqa: ARG002
+        self._amends.truncated(event.item_id)
+
+    # ----------------------------------------------------------------- the caller speaks
+
+    def _can_be_interrupted(self, now_ns: int) -> bool:
+        """Say whether an answer is wanted, being made, or still to be heard."""
+        return self.requester.is_pending or self.is_ai_speaking(now_ns)
+
+    def _on_speech_started(self, event: SpeechStarted, now_ns: int) -> None:
+        """Judge a candidate: a plain turn, an interruption, or one to be doubted for a while.
+
+        `audio_start_ms` contains the detector's padding, which is not speech: the onset lies
+        `prefix_padding_ms` later (protocol: input audio buffer, speech_started).
+        """
+        if self._closing or not self.is_ready:
+            return
+        input_bytes = bytes_of_ms(event.audio_start_ms + self._padding_ms)
+        onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
+        candidate = _Parked(event, onset_ns, now_ns, now_ns)
+        if not self._can_be_interrupted(now_ns):
+            self.user_has_spoken = True
+            return
+        doubt = self.guard.judge(onset_ns, self.playout, now_ns)
+        if doubt is None:
+            self._commit(candidate, now_ns)
+        elif self._parked is None:
+            # The rest of the window, counted from now: the report of a sound that lasts longer
+            # would be as late as this one is.
+            candidate.deadline_ns = now_ns + doubt.window_end_ns - doubt.onset_ns
+            self._parked = candidate
+
+    def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
+        """A guarded sound that ended inside its window was our echo: nothing happens."""
+        if self._parked is None or self._parked.event.item_id != event.item_id:
+            return
+        parked, self._parked = self._parked, None
+        self._rejected_items.append(event.item_id)
+        self._ignore(parked, "echo", now_ns)
+
+    def _on_input_committed(self, event: InputCommitted, now_ns: int) -> None:
+        """The caller's turn ended: ask for an answer, unless the sound was judged no speech."""
+        if event.item_id in self._rejected_items:
+            self.counts.deletes += 1
+            self._commands.append(DeleteItem(event.item_id))
+        elif self.is_ready:
+            self._request(Ask(AI_TALK), now_ns)
+
+    def _decide(self, parked: _Parked, now_ns: int) -> None:
+        """The window of a guarded sound is over and it did not stop: it is speech."""
+        if self._can_be_interrupted(now_ns):
+            self._commit(parked, now_ns)
+        else:
+            self.user_has_spoken = True
+            self._ignore(parked, "not_speaking", now_ns)
+
+    def _ignore(self, candidate: _Parked, reason: str, now_ns: int) -> None:
+        self.counts.barge_ins_ignored += 1
+        self._commands.append(
+            BargeInDecided(
+                outcome="ignored",
+                reason=reason,
+                onset_ns=candidate.onset_ns,
+                trigger_ns=candidate.trigger_ns,
+                decided_ns=now_ns,
+                generation=self.generation,
+                heard_ms=0,
+                flushed_bytes=0,
+                label=self.label(now_ns),
+            )
+        )
+
+    def _commit(self, candidate: _Parked, now_ns: int) -> None:
+        """Fall silent: one function, finished before anything is written or awaited.
+
+        Flush (ring, backlog, ledger, generation) -> carrier `clear` and fence mark -> cancel by
+        id -> truncate what was partly heard, delete what was not heard at all.
+        """
+        label = self.label(now_ns)
+        known = self.playout.item_ids
+        flushed, items = self.playout.flush(now_ns)
+        fence = self.playout.fence(now_ns)
+        self._commands.append(ClearCarrier(fence.name))
+        self.requester.withdraw()
+        dead = list(self._responses)
+        for response_id in dead:
+            self._commands.append(CancelResponse(response_id))
+        amends = self._amends.cut(items, known, dead)
+        for response_id in dead:
+            self._kill(response_id)
+        self._tell(amends)
+        self._barge = _Barge(fence.name, self.generation, candidate.trigger_ns)
+        self.user_has_spoken = True
+        self.counts.barge_ins += 1
+        self.counts.flushed_bytes += flushed
+        self._commands.append(
+            BargeInDecided(
+                outcome="committed",
+                reason="speech",
+                onset_ns=candidate.onset_ns,
+                trigger_ns=candidate.trigger_ns,
+                decided_ns=now_ns,
+                generation=self.generation,
+                heard_ms=ms_of_bytes(sum(item.heard_bytes for item in items)),
+                flushed_bytes=flushed,
+                label=label,
+            )
+        )

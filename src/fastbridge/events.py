@@ -1,0 +1,301 @@
+"""What can happen in a call and what must be done about it, as values without behaviour.
+
+Events come in (`Call.handle`), commands go out (`Call.take_commands`). Caller and AI audio travel
+by argument and return value instead, so that no object is made per frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+# --------------------------------------------------------------------------- from the carrier
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierStarted:
+    """The media stream began; audio may flow both ways."""
+
+    stream_sid: str
+    call_sid: str
+    encoding: str = "audio/x-mulaw"
+    sample_rate_hz: int = 8000
+    channels: int = 1
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkEchoed:
+    """The carrier sent a mark back: the audio before it was played, or cleared."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """The caller pressed a key (DTMF)."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierStopped:
+    """The carrier said that the stream is over, or its socket vanished (`reason` says which)."""
+
+    reason: str
+
+
+# --------------------------------------------------------------------------- from the AI
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCreated:
+    """The AI's session exists and waits for its configuration."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUpdated:
+    """The AI granted a configuration; the formats are what it will really use."""
+
+    input_format: str
+    output_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The AI's detector hears speech. `audio_start_ms` counts appended audio, padding included."""
+
+    audio_start_ms: int
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """The AI's detector hears silence again. `audio_end_ms` counts appended audio."""
+
+    audio_end_ms: int
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputCommitted:
+    """The caller's turn ended: its audio became a conversation item."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseCreated:
+    """The AI began an answer. `turn` is what the request carried, None for one nobody asked for."""
+
+    response_id: str
+    turn: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAdded:
+    """A response got an item. `kind` is the AI's word: message, function_call, ..."""
+
+    response_id: str
+    item_id: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioEnded:
+    """No more audio will come for this item."""
+
+    response_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseEnded:
+    """The answer is over: completed, cancelled, incomplete or failed; `reason` details it."""
+
+    response_id: str
+    status: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTruncated:
+    """The AI forgot what the caller did not hear."""
+
+    item_id: str
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AiErrored:
+    """The AI refused something or reports trouble; the session usually lives on."""
+
+    code: str
+    message: str
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AiLost:
+    """The AI's socket could not be opened (`refused`) or is gone."""
+
+    reason: str
+    refused: bool = False
+
+
+Event: TypeAlias = (
+    CarrierStarted
+    | MarkEchoed
+    | DigitPressed
+    | CarrierStopped
+    | SessionCreated
+    | SessionUpdated
+    | SpeechStarted
+    | SpeechStopped
+    | InputCommitted
+    | ResponseCreated
+    | ItemAdded
+    | AudioEnded
+    | ResponseEnded
+    | ItemTruncated
+    | AiErrored
+    | AiLost
+)
+
+# --------------------------------------------------------------------------- commands
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectAi:
+    """Open the AI leg."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureAi:
+    """Send the session's configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppendCallerAudio:
+    """Append caller audio that was kept while the AI was not ready: base64 payloads, in order."""
+
+    payloads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestResponse:
+    """Ask the AI to speak. `instructions` empty: answer the conversation as it stands."""
+
+    turn: int
+    instructions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResponse:
+    """Stop the AI generating this response."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TruncateItem:
+    """Tell the AI how much of an item reached the ear."""
+
+    item_id: str
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """Make the AI forget an item of which nothing was heard, or that was no speech."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendMark:
+    """Ask the carrier to say when the audio before this mark has been played."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearCarrier:
+    """Empty the carrier's buffer, then send the fence mark that proves it."""
+
+    fence: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseCarrier:
+    """End the media stream; the carrier goes on with what follows `</Connect>`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAi:
+    """Close the AI leg."""
+
+    reason: str
+
+
+# ------------------------------------------------------------- records: commands to remember
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something worth a log line: a static message, its level, and fields."""
+
+    message: str
+    level: str = "info"
+    fields: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BargeInDecided:
+    """How one candidate ended. Times are monotonic nanoseconds; `onset_ns` is estimated.
+
+    `outcome` is `committed` or `ignored`; `reason` is one of a closed set: speech, echo,
+    not_speaking.
+    """
+
+    outcome: str
+    reason: str
+    onset_ns: int
+    trigger_ns: int
+    decided_ns: int
+    generation: int
+    heard_ms: int
+    flushed_bytes: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class BargeInConfirmed:
+    """The carrier echoed the fence: its buffer is empty since at most one return trip."""
+
+    generation: int
+    trigger_ns: int
+    confirmed_ns: int
+
+
+Command: TypeAlias = (
+    ConnectAi
+    | ConfigureAi
+    | AppendCallerAudio
+    | RequestResponse
+    | CancelResponse
+    | TruncateItem
+    | DeleteItem
+    | SendMark
+    | ClearCarrier
+    | CloseCarrier
+    | CloseAi
+    | Noted
+    | BargeInDecided
+    | BargeInConfirmed
+)

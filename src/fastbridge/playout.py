@@ -1,0 +1,411 @@
+"""What the AI said, what of it is queued, sent and heard: one ring and one ledger.
+
+Three measures of length, never mixed:
+
+* a *position* counts the AI's own bytes, from the ring (`write_position`, `read_position`);
+* a *wire* count is every byte written to the carrier, padding and repeated audio included;
+* milliseconds are made once, downwards, where a message needs them.
+
+Where the ear is follows from a model of the carrier's buffer: it plays 8 bytes a millisecond while
+it has any. Marks that come back tell how far the real ear is behind that model (`lag`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from fastbridge._ring import FULL, STALE, MulawRing
+from fastbridge.mulaw import (
+    FRAME_BYTES,
+    NS_PER_MS,
+    bytes_of_ms,
+    bytes_of_ns,
+    ms_of_bytes,
+    ns_of_bytes,
+)
+
+MARK_EVERY_BYTES: Final = bytes_of_ms(100)
+HEAD_MARK_EVERY_BYTES: Final = bytes_of_ms(40)
+HEAD_BYTES: Final = bytes_of_ms(400)
+# Before the carrier has echoed a single mark its round trip is unknown; this much is assumed.
+ASSUMED_LAG_NS: Final = 200 * NS_PER_MS
+LAGS_KEPT: Final = 16
+ANCHORS_KEPT: Final = 16
+MARKS_MAX: Final = 256
+ITEMS_MAX: Final = 256
+# A pause at the ear shorter than this belongs to the same talkspurt.
+TALKSPURT_GAP_NS: Final = 350 * NS_PER_MS
+
+
+@dataclass(slots=True)
+class Item:
+    """One conversation item of the AI and where its bytes lie in the ring's positions."""
+
+    item_id: str
+    response_id: str
+    received_bytes: int = 0
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+    def extend(self, start: int, end: int) -> None:
+        """Add the positions `[start, end)`; adjacent spans grow into one."""
+        self.received_bytes += end - start
+        if self.spans and self.spans[-1][1] == start:
+            self.spans[-1] = (self.spans[-1][0], end)
+        else:
+            self.spans.append((start, end))
+
+    def bytes_before(self, position: int) -> int:
+        """Return how many of this item's bytes lie before a position."""
+        return sum(min(max(position - start, 0), end - start) for start, end in self.spans)
+
+    @property
+    def end(self) -> int:
+        """Return the position behind the item's last byte."""
+        return self.spans[-1][1] if self.spans else 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeardItem:
+    """How much of an item reached the ear when the playout was flushed."""
+
+    item_id: str
+    response_id: str
+    heard_bytes: int
+    received_bytes: int
+
+    @property
+    def heard_ms(self) -> int:
+        """Return whole milliseconds heard, rounded down: a truncate may never exceed the audio."""
+        return ms_of_bytes(self.heard_bytes)
+
+
+@dataclass(slots=True)
+class Mark:
+    """A mark on its way: what was written before it, and when the model expects its echo."""
+
+    name: str
+    segment: int
+    position: int
+    wire_bytes: int
+    due_ns: int
+    is_fence: bool = False
+
+
+class CarrierClock:
+    """The model of the carrier's buffer: what it has been sent, and what it has played by now."""
+
+    __slots__ = ("_anchors", "lags", "lowest_lag_ns", "sent_wire_bytes")
+
+    def __init__(self, now_ns: int) -> None:
+        # (since when, from which wire byte): the model plays on from each anchor.
+        self._anchors: deque[tuple[int, int]] = deque([(now_ns, 0)], maxlen=ANCHORS_KEPT)
+        self.sent_wire_bytes = 0
+        self.lags: deque[int] = deque(maxlen=LAGS_KEPT)
+        self.lowest_lag_ns = ASSUMED_LAG_NS
+
+    def played(self, at_ns: int) -> int:
+        """Return how many wire bytes the model has played at a time, also one in the past."""
+        upper = self.sent_wire_bytes
+        for since_ns, wire in reversed(self._anchors):
+            if at_ns >= since_ns:
+                return min(upper, wire + bytes_of_ns(at_ns - since_ns))
+            upper = wire
+        return upper
+
+    def unplayed(self, now_ns: int) -> int:
+        """Return how many wire bytes the carrier still holds."""
+        return self.sent_wire_bytes - self.played(now_ns)
+
+    def write(self, count: int, now_ns: int) -> bool:
+        """Count bytes written to the carrier; True when its buffer was dry before."""
+        was_dry = self.played(now_ns) == self.sent_wire_bytes
+        if was_dry:
+            self._anchors.append((now_ns, self.sent_wire_bytes))
+        self.sent_wire_bytes += count
+        return was_dry
+
+    def clear(self, now_ns: int) -> None:
+        """Forget what the carrier has not played: it was told to."""
+        self._anchors.append((now_ns, self.sent_wire_bytes))
+
+    def dry_ns(self) -> int:
+        """Return when the model's buffer runs, or ran, dry."""
+        since_ns, wire = self._anchors[-1]
+        return since_ns + ns_of_bytes(self.sent_wire_bytes - wire)
+
+    def learn(self, lag_ns: int) -> None:
+        """Take one measured lag (echo of a mark minus its due time on the model)."""
+        lag_ns = max(lag_ns, 0)
+        self.lowest_lag_ns = lag_ns if not self.lags else min(self.lowest_lag_ns, lag_ns)
+        self.lags.append(lag_ns)
+
+    @property
+    def one_way_ns(self) -> int:
+        """Return half of the lowest lag seen: the way to the ear without jitter."""
+        return self.lowest_lag_ns // 2
+
+    @property
+    def ear_delay_ns(self) -> int:
+        """Return how far the ear is behind the model, at the worst of the recent marks.
+
+        The lowest lag is one trip there and one back; half of it is the way to the ear. Whatever
+        recent marks needed beyond it may have been the way there, so all of it is subtracted:
+        the position that follows is never beyond what the carrier had played.
+        """
+        if not self.lags:
+            return ASSUMED_LAG_NS
+        return self.lowest_lag_ns // 2 + max(self.lags) - self.lowest_lag_ns
+
+
+class Playout:
+    """The AI's audio on its way to the ear: ring, ledger, marks, and where the ear is.
+
+    All positions are AI bytes. `generation` rises with every barge-in, `segment` with every clear.
+    """
+
+    def __init__(self, ring: MulawRing, *, lead_ms: int, now_ns: int) -> None:
+        self.ring = ring
+        self.clock = CarrierClock(now_ns)
+        self.lead_bytes = bytes_of_ms(lead_ms)
+        self.generation = 0
+        self.segment = 0
+        self.underruns = 0
+        self.marks_ignored = 0
+        self.marks_unknown = 0
+        self.marks_overflowed = 0
+        self.padding_bytes = 0
+        self.talk_start_ns = 0
+        self.previous_talk_end_ns = 0
+        self._epoch = ring.begin()
+        self._items: dict[str, Item] = {}
+        self._marks: deque[Mark] = deque()
+        self._runs: deque[tuple[int, int, int]] = deque()
+        self._confirmed = 0
+        self._heard = 0
+        self._last_writer = ""
+        self._open: set[str] = set()
+        self._unmarked_bytes = 0
+        self._talk_bytes = 0
+        self._mark_due: Mark | None = None
+        self._dry_counted = True
+
+    # ----------------------------------------------------------------- the AI's side
+
+    def queue(self, response_id: str, item_id: str, delta: str) -> int:
+        """Put one base64 delta behind what is queued; return bytes, or FULL or STALE.
+
+        Raises:
+            ValueError: the delta is not base64; nothing was queued.
+        """
+        start = self.ring.write_position
+        written = self.ring.write_base64(delta, self._epoch)
+        if written > 0:
+            self._item(response_id, item_id).extend(start, start + written)
+            self._last_writer = response_id
+            self._open.add(response_id)
+        return written
+
+    def _item(self, response_id: str, item_id: str) -> Item:
+        item = self._items.get(item_id)
+        if item is None:
+            item = self._items[item_id] = Item(item_id, response_id)
+            self._forget_heard_items()
+        return item
+
+    def _forget_heard_items(self) -> None:
+        """Keep the ledger bounded: fully heard items leave first, then the oldest."""
+        if len(self._items) <= ITEMS_MAX:
+            return
+        heard = [name for name, item in self._items.items() if item.end <= self._heard]
+        for name in heard[:-1] or list(self._items)[:1]:
+            del self._items[name]
+
+    def end_audio(self, response_id: str) -> None:
+        """Say that a response will bring no more bytes: its last partial frame may be padded."""
+        self._open.discard(response_id)
+
+    # ----------------------------------------------------------------- the carrier's side
+
+    def next_message(self, now_ns: int) -> bytes | None:
+        """Return the next finished media message while the carrier is less than `lead` ahead."""
+        if self.clock.unplayed(now_ns) + FRAME_BYTES > self.lead_bytes:
+            return None
+        before = self.ring.read_position
+        message = self.ring.next_message(self._last_writer not in self._open)
+        if message is None:
+            self._count_underrun(now_ns)
+            return None
+        self._book(before, self.ring.read_position - before, now_ns)
+        return message
+
+    def _book(self, position: int, count: int, now_ns: int) -> None:
+        """Enter one sent frame: `count` AI bytes from `position`, the rest of it padding."""
+        wire = self.clock.sent_wire_bytes
+        dry_ns = self.clock.dry_ns()
+        was_dry = self.clock.write(FRAME_BYTES, now_ns)
+        if was_dry and (self._talk_bytes == 0 or now_ns - dry_ns > TALKSPURT_GAP_NS):
+            self.previous_talk_end_ns = dry_ns
+            self.talk_start_ns = now_ns
+            self._talk_bytes = 0
+        self._dry_counted = False
+        self.padding_bytes += FRAME_BYTES - count
+        if self._runs and self._continues(wire, position):
+            start_wire, start, length = self._runs[-1]
+            self._runs[-1] = (start_wire, start, length + count)
+        else:
+            self._runs.append((wire, position, count))
+        self._talk_bytes += FRAME_BYTES
+        self._unmarked_bytes += FRAME_BYTES
+        spacing = HEAD_MARK_EVERY_BYTES if self._talk_bytes <= HEAD_BYTES else MARK_EVERY_BYTES
+        if self._unmarked_bytes >= spacing or self.ring.readable_bytes == 0:
+            self._mark_due = self._mark()
+
+    def _continues(self, wire: int, position: int) -> bool:
+        start_wire, start, length = self._runs[-1]
+        return start + length == position and start_wire + length == wire
+
+    def _mark(self, *, is_fence: bool = False) -> Mark:
+        """Make a mark behind everything written so far and remember it until its echo."""
+        self._unmarked_bytes = 0
+        position = self.ring.read_position
+        name = f"g{self.generation}s{self.segment}:{position}"
+        due_ns = self.clock.dry_ns()
+        mark = Mark(name, self.segment, position, self.clock.sent_wire_bytes, due_ns, is_fence)
+        if len(self._marks) >= MARKS_MAX:
+            self._marks.popleft()
+            self.marks_overflowed += 1
+        self._marks.append(mark)
+        return mark
+
+    def probe(self, now_ns: int) -> str:
+        """Return a mark to be sent into the empty buffer: its echo measures the round trip."""
+        mark = self._mark()
+        mark.due_ns = max(mark.due_ns, now_ns)
+        return mark.name
+
+    def take_mark(self) -> str | None:
+        """Return the name of the mark that belongs right behind the last message, once."""
+        mark, self._mark_due = self._mark_due, None
+        return None if mark is None else mark.name
+
+    def mark_echoed(self, name: str, now_ns: int) -> Mark | None:
+        """Take a mark that came back; return it, or None when it means nothing.
+
+        A mark of an older segment was returned by a `clear` (or crossed it): it is never counted
+        as played. A fence proves that the clear has been carried out.
+        """
+        mark = next((m for m in self._marks if m.name == name), None)
+        if mark is None:
+            self.marks_unknown += 1
+            return None
+        while self._marks[0] is not mark:
+            self._marks.popleft()
+        self._marks.popleft()
+        if mark.segment != self.segment:
+            self.marks_ignored += 1
+            return None
+        self.clock.learn(now_ns - mark.due_ns)
+        self._confirmed = max(self._confirmed, min(mark.position, self.ring.read_position))
+        return mark
+
+    def _count_underrun(self, now_ns: int) -> None:
+        """Count once when the carrier ran dry although a response still brings audio."""
+        if self._dry_counted or self._last_writer not in self._open:
+            return
+        if self.clock.unplayed(now_ns) == 0:
+            self.underruns += 1
+            self._dry_counted = True
+
+    # ----------------------------------------------------------------- where the ear is
+
+    def heard_position(self, now_ns: int) -> int:
+        """Return the position up to which the caller has heard the AI, never too far."""
+        wire = self.clock.played(now_ns - self.clock.ear_delay_ns)
+        self._heard = max(self._heard, self._confirmed, self._position_of(wire))
+        return self._heard
+
+    def _position_of(self, wire: int) -> int:
+        """Translate a count of wire bytes into the AI's position behind it."""
+        while len(self._runs) > 1 and self._runs[1][0] <= wire:
+            self._runs.popleft()
+        if not self._runs:
+            return 0
+        start_wire, start, length = self._runs[0]
+        return start + min(max(wire - start_wire, 0), length)
+
+    def unheard_bytes(self, now_ns: int) -> int:
+        """Return how many queued or sent AI bytes the caller has yet to hear."""
+        return self.ring.write_position - self.heard_position(now_ns)
+
+    def is_audible(self, now_ns: int) -> bool:
+        """Say whether AI audio reaches the ear now."""
+        at_ns = now_ns - self.clock.one_way_ns
+        return self.talk_start_ns <= at_ns < self.clock.dry_ns() and self._talk_bytes > 0
+
+    def talk_end_ns(self) -> int:
+        """Return when the carrier's buffer runs, or ran, dry on the model's clock."""
+        return self.clock.dry_ns()
+
+    @property
+    def item_ids(self) -> set[str]:
+        """Return the ids of all items in the ledger: those of which audio was queued."""
+        return set(self._items)
+
+    def response_at_ear(self, now_ns: int) -> str:
+        """Return the response of the first byte the caller has yet to hear, "" when none."""
+        heard = self.heard_position(now_ns)
+        ahead = (item for item in self._items.values() if item.end > heard)
+        return next((item.response_id for item in ahead), "")
+
+    def response_sent_last(self) -> str:
+        """Return the response whose bytes were in the latest message, "" when none were."""
+        position = self.ring.read_position - 1
+        for item in self._items.values():
+            if any(start <= position < end for start, end in item.spans):
+                return item.response_id
+        return ""
+
+    def item_heard_bytes(self, item_id: str, now_ns: int) -> int:
+        """Return how many bytes of a live item were heard; 0 for an unknown one."""
+        item = self._items.get(item_id)
+        return 0 if item is None else item.bytes_before(self.heard_position(now_ns))
+
+    # ----------------------------------------------------------------- barge-in
+
+    def flush(self, now_ns: int) -> tuple[int, list[HeardItem]]:
+        """Empty ring and backlog at once; return bytes flushed and every item not fully heard.
+
+        The generation and the segment rise; positions go on where the flushed bytes ended.
+        """
+        heard = self.heard_position(now_ns)
+        cut = [
+            HeardItem(item.item_id, item.response_id, item.bytes_before(heard), item.received_bytes)
+            for item in self._items.values()
+            if item.end > heard
+        ]
+        flushed = self.ring.flush()
+        self._epoch = self.ring.begin()
+        self.generation += 1
+        self.segment += 1
+        self.clock.clear(now_ns)
+        self._items.clear()
+        self._runs.clear()
+        self._open.clear()
+        self._last_writer = ""
+        self._mark_due = None
+        self._unmarked_bytes = 0
+        self._talk_bytes = 0
+        # Whatever was not heard never will be: the ear is as far as the ring.
+        self._confirmed = self._heard = self.ring.write_position
+        return flushed, cut
+
+    def fence(self, now_ns: int) -> Mark:
+        """Make the mark that goes right behind a `clear`: its echo proves the clear."""
+        mark = self._mark(is_fence=True)
+        mark.due_ns = now_ns
+        return mark
+
+
+__all__ = ["FULL", "STALE", "CarrierClock", "HeardItem", "Item", "Mark", "Playout"]

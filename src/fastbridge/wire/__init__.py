@@ -1,0 +1,1 @@
+"""Pure translation between wire messages and events, one module a dialect."""

@@ -1,0 +1,240 @@
+"""The OpenAI Realtime API over WebSocket, both directions (GA shape; beta names are accepted).
+
+Only what a phone bridge needs is read; every other server event is skipped by its type.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from fastbridge.config import Settings
+from fastbridge.events import (
+    AiErrored,
+    AudioEnded,
+    Event,
+    InputCommitted,
+    ItemAdded,
+    ItemTruncated,
+    ResponseCreated,
+    ResponseEnded,
+    SessionCreated,
+    SessionUpdated,
+    SpeechStarted,
+    SpeechStopped,
+)
+from fastbridge.wire.faults import AiError
+
+REASONS: Final = ("not_json", "wrong_schema", "too_large")
+AUDIO_DELTA: Final = "response.output_audio.delta"
+# Beta names of the events read here, to GA (Azure preview, older local servers).
+BETA_NAMES: Final = {
+    "response.audio.delta": AUDIO_DELTA,
+    "response.audio.done": "response.output_audio.done",
+}
+PCMU: Final = "audio/pcmu"
+BETA_FORMATS: Final = {"g711_ulaw": PCMU, "g711_alaw": "audio/pcma", "pcm16": "audio/pcm"}
+
+
+class _Message(msgspec.Struct):
+    type: str
+    response_id: str = ""
+    item_id: str = ""
+    delta: str = ""
+    audio_start_ms: float = 0
+    audio_end_ms: float = 0
+    item: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
+    session: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+class Delta(msgspec.Struct):
+    """AI audio of any length: base64 mu-law of one item of one response."""
+
+    response_id: str
+    item_id: str
+    delta: str
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+def read(data: bytes | str) -> Delta | Event | None:
+    """Translate one server event.
+
+    Returns:
+        A `Delta` for audio, an event, or None for a type the bridge has no use for.
+
+    Raises:
+        AiError: with one of `REASONS`; nothing has changed.
+    """
+    try:
+        message = _decode(data)
+    except msgspec.ValidationError as problem:
+        raise AiError("wrong_schema", f"wrong schema: {problem}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise AiError("not_json", f"not JSON: {problem}") from None
+    kind = BETA_NAMES.get(message.type, message.type)
+    if kind == AUDIO_DELTA:
+        if not message.response_id:
+            raise AiError("wrong_schema", "an audio delta without `response_id`")
+        return Delta(message.response_id, message.item_id or message.response_id, message.delta)
+    reader = _READERS.get(kind)
+    if reader is None:
+        return None
+    try:
+        return reader(message)
+    except (KeyError, TypeError, AttributeError, ValueError) as problem:
+        raise AiError("wrong_schema", f"{kind}: {type(problem).__name__} {problem}") from None
+
+
+def _text(holder: dict[str, Any] | None, key: str) -> str:
+    value = (holder or {}).get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _needed(value: str, name: str) -> str:
+    if not value:
+        raise ValueError(f"`{name}` is missing")
+    return value
+
+
+def _session_updated(message: _Message) -> Event:
+    """Read the granted formats, GA (`audio.input.format.type`) or beta (`input_audio_format`)."""
+    session = message.session or {}
+    granted = []
+    for side in ("input", "output"):
+        shape = ((session.get("audio") or {}).get(side) or {}).get("format")
+        name = shape.get("type") if isinstance(shape, dict) else shape
+        name = name or session.get(f"{side}_audio_format") or "none"
+        granted.append(BETA_FORMATS.get(str(name), str(name)))
+    return SessionUpdated(granted[0], granted[1])
+
+
+def _response_created(message: _Message) -> Event:
+    response = message.response
+    metadata = (response or {}).get("metadata") or {}
+    turn = str(metadata.get("turn", ""))
+    number = int(turn) if turn.isdecimal() else None
+    return ResponseCreated(_needed(_text(response, "id"), "response.id"), number)
+
+
+def _response_done(message: _Message) -> Event:
+    response = message.response
+    details = (response or {}).get("status_details") or {}
+    error = details.get("error") or {}
+    reason = details.get("reason") or error.get("code") or error.get("type") or ""
+    response_id = _needed(_text(response, "id"), "response.id")
+    return ResponseEnded(response_id, _text(response, "status"), str(reason))
+
+
+def _item_added(message: _Message) -> Event:
+    item_id = _needed(_text(message.item, "id"), "item.id")
+    return ItemAdded(message.response_id, item_id, _text(message.item, "type"))
+
+
+def _error(message: _Message) -> Event:
+    error = message.error
+    return AiErrored(
+        _text(error, "code") or _text(error, "type") or "unknown",
+        _text(error, "message")[:500],
+        _text(error, "event_id"),
+    )
+
+
+_READERS: Final[dict[str, Callable[[_Message], Event]]] = {
+    "session.created": lambda m: SessionCreated(_text(m.session, "id")),
+    "session.updated": _session_updated,
+    "input_audio_buffer.speech_started": lambda m: SpeechStarted(int(m.audio_start_ms), m.item_id),
+    "input_audio_buffer.speech_stopped": lambda m: SpeechStopped(int(m.audio_end_ms), m.item_id),
+    "input_audio_buffer.committed": lambda m: InputCommitted(_needed(m.item_id, "item_id")),
+    "response.created": _response_created,
+    "response.output_item.added": _item_added,
+    "response.output_audio.done": lambda m: AudioEnded(m.response_id, m.item_id),
+    "response.done": _response_done,
+    "conversation.item.truncated": lambda m: ItemTruncated(m.item_id, int(m.audio_end_ms)),
+    "error": _error,
+}
+
+
+# --------------------------------------------------------------------------- to the AI
+
+
+def append(payload: str) -> str:
+    """Return the event that appends one caller frame; `payload` is proven base64."""
+    return f'{{"type":"input_audio_buffer.append","audio":"{payload}"}}'
+
+
+def session_update(settings: Settings, instructions: str) -> str:
+    """Return the session's configuration for a phone call: mu-law both ways, no self-start.
+
+    `interrupt_response` and `create_response` are false: the bridge cancels and asks itself, so
+    that the server cannot cancel what the guard ignores.
+    """
+    detection: dict[str, Any] = {"type": settings.turn_detection}
+    if settings.turn_detection == "server_vad":
+        detection["threshold"] = settings.vad_threshold
+        detection["prefix_padding_ms"] = settings.vad_prefix_padding_ms
+        detection["silence_duration_ms"] = settings.vad_silence_ms
+    else:
+        detection["eagerness"] = settings.vad_eagerness
+    detection |= {"create_response": False, "interrupt_response": False}
+    noise = None if settings.noise_reduction == "off" else {"type": settings.noise_reduction}
+    return json.dumps(
+        {
+            "type": "session.update",
+            "event_id": "s-0",
+            "session": {
+                "type": "realtime",
+                "output_modalities": ["audio"],
+                "instructions": instructions,
+                "audio": {
+                    "input": {
+                        "format": {"type": PCMU},
+                        "noise_reduction": noise,
+                        "turn_detection": detection,
+                    },
+                    "output": {"format": {"type": PCMU}, "voice": settings.voice},
+                },
+            },
+        }
+    )
+
+
+def response_create(turn: int, instructions: str) -> str:
+    """Return the request for an answer, tied to its turn by metadata."""
+    response: dict[str, Any] = {"metadata": {"turn": str(turn)}}
+    if instructions:
+        response["instructions"] = instructions
+    return json.dumps({"type": "response.create", "event_id": f"r-{turn}", "response": response})
+
+
+def response_cancel(response_id: str) -> str:
+    """Return the cancellation of one response by id."""
+    return json.dumps(
+        {"type": "response.cancel", "event_id": f"c-{response_id}", "response_id": response_id}
+    )
+
+
+def item_truncate(item_id: str, audio_end_ms: int) -> str:
+    """Return the truncation of an item to what was heard."""
+    return json.dumps(
+        {
+            "type": "conversation.item.truncate",
+            "event_id": f"t-{item_id}",
+            "item_id": item_id,
+            "content_index": 0,
+            "audio_end_ms": audio_end_ms,
+        }
+    )
+
+
+def item_delete(item_id: str) -> str:
+    """Return the deletion of an item of which nothing was heard."""
+    return json.dumps(
+        {"type": "conversation.item.delete", "event_id": f"d-{item_id}", "item_id": item_id}
+    )

@@ -1,0 +1,182 @@
+"""Twilio Media Streams, both directions (Twilio docs: Media Streams WebSocket messages).
+
+From Twilio: connected, start, media, dtmf, mark, stop; numbers inside `media` are strings.
+To Twilio: media, mark, clear; any further field is answered by its warning 31951.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from fastbridge._ring import inspect_base64
+from fastbridge.events import CarrierStarted, CarrierStopped, DigitPressed, MarkEchoed
+from fastbridge.wire.faults import CarrierError
+
+REASONS: Final = (
+    "not_json",
+    "wrong_schema",
+    "unknown_event",
+    "wrong_stream",
+    "media_before_start",
+    "second_start",
+    "bad_payload",
+    "wrong_format",
+    "binary",
+    "too_large",
+)
+_SID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+PARAMETERS_MAX: Final = 32
+MARK_NAME_MAX: Final = 256
+
+
+class _Format(msgspec.Struct):
+    encoding: str
+    sample_rate: int = msgspec.field(name="sampleRate", default=8000)
+    channels: int = 1
+
+
+class _Start(msgspec.Struct):
+    call_sid: str = msgspec.field(name="callSid")
+    media_format: _Format = msgspec.field(name="mediaFormat")
+    custom_parameters: dict[str, str] = msgspec.field(name="customParameters", default_factory=dict)
+
+
+class _Media(msgspec.Struct):
+    payload: str
+    track: str = "inbound"
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Digit(msgspec.Struct):
+    digit: str
+
+
+class _Message(msgspec.Struct):
+    event: str
+    stream_sid: str = msgspec.field(name="streamSid", default="")
+    media: _Media | None = None
+    start: _Start | None = None
+    mark: _Named | None = None
+    dtmf: _Digit | None = None
+
+
+_decode = msgspec.json.Decoder(_Message).decode
+
+
+Arrived = CarrierStarted | MarkEchoed | DigitPressed | CarrierStopped
+
+
+class TwilioStream:
+    """One media stream: the order of its messages and the names it was given."""
+
+    def __init__(self) -> None:
+        self.stream_sid = ""
+
+    def read(self, text: str | bytes) -> tuple[str, int] | Arrived | None:
+        """Translate one text message.
+
+        Returns:
+            `(payload, bytes)` for caller audio, an event, or None for what needs no action
+            (`connected`, an outbound track's audio).
+
+        Raises:
+            CarrierError: with one of `REASONS`; nothing has changed.
+        """
+        try:
+            message = _decode(text)
+        except msgspec.ValidationError as problem:
+            raise CarrierError("wrong_schema", f"wrong schema: {problem}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            raise CarrierError("not_json", f"not JSON: {problem}") from None
+        if message.event == "media":
+            return self._media(message)
+        return self._control(message)
+
+    def _media(self, message: _Message) -> tuple[str, int] | None:
+        if not self.stream_sid:
+            raise CarrierError("media_before_start", "media before start")
+        self._check_stream(message)
+        media = message.media
+        if media is None:
+            raise CarrierError("wrong_schema", "a media message needs `media.payload`")
+        if media.track != "inbound":
+            return None
+        count = inspect_base64(media.payload)
+        if count < 0:
+            raise CarrierError("bad_payload", "`media.payload` is not base64")
+        return media.payload, count
+
+    def _control(self, message: _Message) -> Arrived | None:
+        match message.event:
+            case "start":
+                return self._start(message)
+            case "connected":
+                return None
+            case "mark" | "dtmf" | "stop":
+                self._check_stream(message)
+                return self._small(message)
+            case _:
+                raise CarrierError("unknown_event", f"unknown event {message.event[:40]!r}")
+
+    def _small(self, message: _Message) -> Arrived:
+        if message.event == "mark" and message.mark is not None:
+            return MarkEchoed(message.mark.name[:MARK_NAME_MAX])
+        if message.event == "dtmf" and message.dtmf is not None:
+            return DigitPressed(message.dtmf.digit[:1])
+        if message.event == "stop":
+            return CarrierStopped("carrier_stopped")
+        raise CarrierError("wrong_schema", f"a {message.event} message without its object")
+
+    def _check_stream(self, message: _Message) -> None:
+        if not self.stream_sid:
+            raise CarrierError("media_before_start", f"{message.event} before start")
+        if message.stream_sid != self.stream_sid:
+            raise CarrierError("wrong_stream", f"streamSid {message.stream_sid[:64]!r} is not ours")
+
+    def _start(self, message: _Message) -> CarrierStarted:
+        if self.stream_sid:
+            raise CarrierError("second_start", "a second start on one socket")
+        start = message.start
+        if start is None or not _SID.match(message.stream_sid) or not _SID.match(start.call_sid):
+            raise CarrierError(
+                "wrong_schema", "start needs `streamSid` and `start.callSid` (letters, digits, _ -)"
+            )
+        kind = start.media_format
+        if (kind.encoding, kind.sample_rate, kind.channels) != ("audio/x-mulaw", 8000, 1):
+            raise CarrierError(
+                "wrong_format",
+                f"mediaFormat {kind.encoding[:40]!r} {kind.sample_rate} x{kind.channels}: only "
+                "audio/x-mulaw at 8000 with 1 channel is supported",
+            )
+        if len(start.custom_parameters) > PARAMETERS_MAX:
+            raise CarrierError("wrong_schema", f"more than {PARAMETERS_MAX} customParameters")
+        self.stream_sid = message.stream_sid
+        return CarrierStarted(
+            stream_sid=message.stream_sid,
+            call_sid=start.call_sid,
+            encoding=kind.encoding,
+            sample_rate_hz=kind.sample_rate,
+            channels=kind.channels,
+            parameters=start.custom_parameters,
+        )
+
+    def media_template(self) -> tuple[bytes, bytes]:
+        """Return what stands before and behind the base64 of a media message."""
+        head = f'{{"event":"media","streamSid":"{self.stream_sid}","media":{{"payload":"'
+        return head.encode(), b'"}}'
+
+    def clear(self) -> bytes:
+        """Return the message that empties Twilio's buffer."""
+        return f'{{"event":"clear","streamSid":"{self.stream_sid}"}}'.encode()
+
+    def mark(self, name: str) -> bytes:
+        """Return the message that asks for an echo behind what was sent. `name` is our own."""
+        return (
+            f'{{"event":"mark","streamSid":"{self.stream_sid}","mark":{{"name":"{name}"}}}}'
+        ).encode()

@@ -1,0 +1,69 @@
+"""What the AI is told after an interruption: its memory is what was heard."""
+
+from __future__ import annotations
+
+from fastbridge.amends import RESPONSES_MAX, TRUNCATES_MAX, Amends
+from fastbridge.events import DeleteItem, TruncateItem
+from fastbridge.playout import HeardItem
+
+TOO_LONG = "Audio content of 900ms is already shorter than 1000ms"
+
+
+def heard(item: str, ms: int, response: str = "r") -> HeardItem:
+    return HeardItem(item, response, ms * 8 + 7, 80_000)
+
+
+def test_partly_heard_is_truncated_and_unheard_of_a_finished_response_deleted_at_once():
+    """Milliseconds are rounded down; items that exist are deleted without waiting."""
+    amends = Amends()
+    commands = amends.cut([heard("a", 1000), heard("b", 0)], {"a", "b"}, [])
+    assert commands == [TruncateItem("a", 1000), DeleteItem("b")]
+
+
+def test_unheard_items_of_a_live_response_wait_for_its_end():
+    """Deleting an item that is still being made would be refused: it waits, once each."""
+    amends = Amends()
+    amends.item_added("r", "silent")
+    amends.item_added("r", "b")
+    assert amends.cut([heard("b", 0)], {"b"}, ["r"]) == []
+    amends.item_added("r", "later")
+    assert amends.response_ended("r") == [DeleteItem(i) for i in ("silent", "b", "later")]
+    assert amends.response_ended("r") == []
+
+
+def test_a_refused_truncate_is_retried_once_at_the_end_of_its_response():
+    """While the response is ending the item may be in progress."""
+    amends = Amends()
+    amends.cut([heard("a", 500)], {"a"}, ["r"])
+    assert amends.truncate_refused("a", "in progress") == []
+    assert amends.response_ended("r") == [TruncateItem("a", 500)]
+    assert amends.truncate_refused("a", "again") == []
+
+
+def test_a_truncate_that_was_too_long_is_retried_with_the_servers_number():
+    """One retry with what the AI says it has; none without a usable number."""
+    amends = Amends()
+    amends.cut([heard("a", 1000), heard("b", 1000)], {"a", "b"}, [])
+    assert amends.truncate_refused("a", TOO_LONG) == [TruncateItem("a", 900)]
+    assert amends.truncate_refused("b", "no number in here") == []
+    assert amends.truncate_refused("nobody", TOO_LONG) == []
+
+
+def test_a_confirmed_truncate_is_forgotten():
+    """After `conversation.item.truncated` a late refusal changes nothing."""
+    amends = Amends()
+    amends.cut([heard("a", 1000)], {"a"}, [])
+    amends.truncated("a")
+    assert amends.truncate_refused("a", TOO_LONG) == []
+
+
+def test_what_is_owed_is_bounded():
+    """Responses and truncates that are never answered are forgotten, oldest first."""
+    amends = Amends()
+    for number in range(RESPONSES_MAX + 10):
+        amends.refuse(f"r{number}")
+        amends.refuse(f"r{number}")
+    for number in range(TRUNCATES_MAX + 10):
+        amends.cut([heard(f"i{number}", 5)], set(), [])
+    assert len(amends._owed) == RESPONSES_MAX
+    assert len(amends._sent) == TRUNCATES_MAX

@@ -1,0 +1,192 @@
+"""The house rules are a test: floors, sizes, words that may not stand where."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "fastbridge"
+# Where each room stands. A room imports lower floors, and siblings of its own package.
+FLOORS = {
+    "__init__": 0,
+    "_ring": 0,
+    "mulaw": 0,
+    "events": 0,
+    "config": 0,
+    "prompt": 0,
+    "playout": 1,
+    "amends": 2,
+    "echo_guard": 2,
+    "requester": 1,
+    "call": 3,
+    "wire": 3,
+    "worlds": 3,
+    "legs": 4,
+    "silero": 4,
+    "pacing": 4,
+    "admission": 4,
+    "logs": 4,
+    "metrics": 5,
+    "bridge": 6,
+    "server": 7,
+    "local_ai": 7,
+    "caller": 7,
+    "picture": 7,
+    "doctor": 7,
+    "demo": 8,
+    "cli": 9,
+    "__main__": 10,
+}
+PURE = 3
+BANNED_BELOW = {
+    "asyncio",
+    "aiohttp",
+    "openai",
+    "prometheus_client",
+    "time",
+    "random",
+    "logging",
+    "socket",
+    "threading",
+}
+MAY_CREATE_TASKS = {"bridge", "pacing", "server", "legs", "listening", "local_ai", "caller", "demo"}
+BANNED_NAMES = {
+    "utils",
+    "helpers",
+    "common",
+    "base",
+    "core",
+    "manager",
+    "handler",
+    "service",
+    "processor",
+    "misc",
+}
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = 700
+
+MODULES = sorted(SOURCE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text()) for path in MODULES}
+
+
+def room(path: Path) -> str:
+    """Return the room a file belongs to: its module, or its package."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Return every module a file imports, wherever in the file it does."""
+    found = set()
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            if node.module == "fastbridge":
+                found |= {f"fastbridge.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_every_room_has_a_floor():
+    """A new module must say where it stands before it may be imported."""
+    assert sorted({room(path) for path in MODULES} - FLOORS.keys()) == []
+
+
+def test_every_module_imports_only_lower_floors():
+    """The arrows between rooms point down; siblings of one package may know each other."""
+    wrong = []
+    for path in MODULES:
+        for name in imports(path):
+            if not name.startswith("fastbridge."):
+                continue
+            other = name.split(".")[1]
+            if other not in FLOORS or other == room(path):
+                continue
+            if FLOORS[other] >= FLOORS[room(path)]:
+                wrong.append(f"{path.relative_to(SOURCE)} -> {other}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if FLOORS[room(p)] <= PURE], ids=str)
+def test_the_lower_floors_have_no_clock_and_no_sockets(path: Path):
+    """Floors 0-3 are deterministic: no I/O, no clock, no randomness, no await."""
+    assert {name.split(".")[0] for name in imports(path)} & BANNED_BELOW == set()
+    awaits = (ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)
+    assert [node.lineno for node in ast.walk(TREES[path]) if isinstance(node, awaits)] == []
+
+
+def test_tasks_are_created_only_where_they_are_owned():
+    """`create_task` stands only in rooms that also end what they began."""
+    wrong = [
+        str(path.relative_to(SOURCE))
+        for path in MODULES
+        if "create_task" in path.read_text() and room(path) not in MAY_CREATE_TASKS
+    ]
+    assert wrong == []
+
+
+def test_functions_and_files_stay_readable():
+    """No function over 70 lines, no file over 700."""
+    wrong = []
+    for path, tree in TREES.items():
+        lines = len(path.read_text().splitlines())
+        if lines > FILE_LINES_MAX:
+            wrong.append(f"{path.name}: {lines} lines")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > FUNCTION_LINES_MAX:
+                    wrong.append(f"{path.name}:{node.name}: {length} lines")
+    assert wrong == []
+
+
+def test_no_module_has_a_name_that_says_nothing():
+    """A module is a noun of the field, never `utils` or `manager`."""
+    assert [path.stem for path in MODULES if path.stem in BANNED_NAMES] == []
+
+
+def test_every_module_says_why_it_exists():
+    """The first statement of each file is its reason."""
+    assert [path.name for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
+
+
+def test_every_test_states_its_rule():
+    """A test's docstring is the rule it keeps."""
+    missing = []
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            is_test = isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+            if is_test and not ast.get_docstring(node):  # type: ignore[arg-type]
+                missing.append(f"{path.name}:{node.name}")  # type: ignore[attr-defined]
+    assert missing == []
+
+
+def test_eight_bytes_a_millisecond_live_in_one_place():
+    """The constants of mu-law are written in `mulaw` (and one C header), nowhere else."""
+    pattern = re.compile(r"^(SAMPLE_RATE_HZ|BYTES_PER_MS|FRAME_BYTES|SILENCE)\b.*=", re.MULTILINE)
+    wrong = [path.name for path in MODULES if pattern.search(path.read_text())]
+    assert wrong == ["mulaw.py"]
+
+
+def test_tests_are_never_skipped():
+    """A skipped test counts as passed: there is none."""
+    skip = re.compile(r"pytest\.(skip|importorskip|mark\.(skip|xfail))\b[^|]")
+    texts = {path.name: path.read_text() for path in Path(__file__).parent.glob("*.py")}
+    assert [name for name, text in texts.items() if skip.search(text)] == []
+
+
+def test_importing_the_package_is_cheap():
+    """`import fastbridge` and its core load no socket library, no numpy, no openai."""
+    heavy = ("numpy", "openai", "aiohttp", "prometheus_client", "onnxruntime", "matplotlib")
+    code = (
+        "import sys, fastbridge, fastbridge.call, fastbridge.wire.twilio, fastbridge.wire.realtime;"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert ran.stdout.strip() == "[]"

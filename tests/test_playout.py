@@ -1,0 +1,253 @@
+"""The ledger and the clock: positions of what is queued, sent and heard."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastbridge._ring import MulawRing, PagePool
+from fastbridge.mulaw import FRAME_BYTES, NS_PER_MS, bytes_of_ms
+from fastbridge.playout import ITEMS_MAX, LAGS_KEPT, MARKS_MAX, CarrierClock, Item, Playout
+
+MS = NS_PER_MS
+
+
+def playout(lead_ms: int = 200) -> Playout:
+    ring = MulawRing(pool=PagePool(bytes_max=4 << 20), backlog_frames_max=10_000)
+    ring.set_template(b"<", b">")
+    return Playout(ring, lead_ms=lead_ms, now_ns=0)
+
+
+def put(one: Playout, item: str, count: int, response: str = "r") -> int:
+    return one.queue(response, item, base64.b64encode(b"\x01" * count).decode())
+
+
+def send_all(one: Playout, now_ns: int) -> int:
+    """Take every message due now; return how many."""
+    frames = 0
+    while one.next_message(now_ns) is not None:
+        frames += 1
+    return frames
+
+
+def test_the_model_plays_eight_bytes_a_millisecond_while_it_has_any():
+    """The carrier's model: dry, then playing from the first byte, then dry again."""
+    clock = CarrierClock(0)
+    assert clock.write(1600, 100 * MS)
+    assert not clock.write(1600, 200 * MS)
+    assert [clock.played(at * MS) for at in (0, 100, 150, 300, 500, 900)] == [
+        0,
+        0,
+        400,
+        1600,
+        3200,
+        3200,
+    ]
+    assert clock.dry_ns() == 500 * MS
+    assert clock.write(160, 900 * MS)
+    assert clock.played(910 * MS) == 3280
+    assert clock.played(450 * MS) == 2800, "the past is still known"
+
+
+def test_the_model_forgets_what_was_cleared():
+    """Behind a `clear` the carrier has nothing left to play."""
+    clock = CarrierClock(0)
+    clock.write(1600, 0)
+    clock.clear(50 * MS)
+    assert clock.unplayed(50 * MS) == 0
+    assert clock.dry_ns() == 50 * MS
+
+
+def test_the_ear_is_one_way_behind_and_jitter_counts_against_us():
+    """The lowest lag halves into the way to the ear; what is beyond it is all subtracted."""
+    clock = CarrierClock(0)
+    assert clock.ear_delay_ns == 200 * MS
+    clock.learn(80 * MS)
+    assert clock.ear_delay_ns == clock.one_way_ns == 40 * MS
+    clock.learn(110 * MS)
+    assert clock.ear_delay_ns == 70 * MS
+    for _ in range(LAGS_KEPT):
+        clock.learn(-5)
+    assert clock.ear_delay_ns == 0
+
+
+def test_nothing_is_sent_beyond_the_lead():
+    """At most `lead` waits at the carrier; each 20 ms one frame more may go."""
+    one = playout()
+    put(one, "i", 16_000)
+    assert send_all(one, 0) == 10
+    assert send_all(one, 19 * MS) == 0
+    assert send_all(one, 20 * MS) == 1
+    assert send_all(one, 100 * MS) == 4
+
+
+def test_after_a_long_stall_no_more_than_the_lead_leaves_at_once():
+    """Debt is not paid back: a dry carrier gets one lead, not everything it missed."""
+    one = playout()
+    put(one, "i", 100_000)
+    send_all(one, 0)
+    assert send_all(one, 5_000 * MS) == 10
+
+
+def test_marks_come_every_100_ms_and_more_often_near_the_head():
+    """40 ms apart in the first 400 ms of a talkspurt, 100 ms afterwards, one at its end."""
+    one = playout(lead_ms=1000)
+    put(one, "i", bytes_of_ms(920))
+    one.end_audio("r")
+    marked = []
+    for frame in range(1, 50):
+        if one.next_message(0) is None:
+            break
+        if one.take_mark() is not None:
+            marked.append(frame * 20)
+    assert marked == [40, 80, 120, 160, 200, 240, 280, 320, 360, 400, 500, 600, 700, 800, 900, 920]
+    assert one.take_mark() is None
+
+
+def test_an_echoed_mark_confirms_its_position():
+    """A mark that came back lifts the heard position to where it stood, whatever the clock."""
+    one = playout()
+    put(one, "i", 1600)
+    one.next_message(0)
+    one.next_message(0)
+    name = one.take_mark()
+    assert name == "g0s0:320"
+    assert one.heard_position(0) == 0
+    mark = one.mark_echoed(name, 1 * MS)
+    assert mark is not None
+    assert one.heard_position(1 * MS) == 320
+    assert one.mark_echoed(name, 2 * MS) is None
+    assert one.marks_unknown == 1
+
+
+def test_a_lost_mark_does_not_hold_up_the_ones_behind_it():
+    """An echo also settles every mark that was sent before it."""
+    one = playout()
+    put(one, "i", 1600)
+    names = []
+    for _ in range(8):
+        one.next_message(0)
+        names.append(one.take_mark())
+    sent = [name for name in names if name]
+    assert one.mark_echoed(sent[-1], MS) is not None
+    assert one.mark_echoed(sent[0], MS) is None
+
+
+def test_marks_are_bounded():
+    """A carrier that never echoes costs 256 remembered marks and a counter, not memory."""
+    one = playout()
+    for number in range(MARKS_MAX + 5):
+        one.probe(number * MS)
+    assert one.marks_overflowed == 5
+
+
+def test_items_are_bounded():
+    """Fully heard items leave the ledger first; then the oldest."""
+    one = playout()
+    for number in range(ITEMS_MAX + 50):
+        put(one, f"i{number}", 8)
+    assert len(one.item_ids) <= ITEMS_MAX + 1
+    assert "i0" not in one.item_ids
+    quick = playout()
+    for number in range(ITEMS_MAX + 1):
+        put(quick, f"i{number}", 160)
+        send_all(quick, number * 100 * MS)
+        quick.heard_position(number * 100 * MS)
+    assert len(quick.item_ids) < 10
+
+
+def test_who_is_at_the_ear_and_who_was_sent_last():
+    """Positions name the response whose byte comes next, and the one sent last."""
+    one = playout()
+    assert one.response_at_ear(0) == ""
+    assert one.response_sent_last() == ""
+    put(one, "i", 320, "r1")
+    put(one, "j", 320, "r2")
+    assert one.response_at_ear(0) == "r1"
+    send_all(one, 0)
+    assert one.response_sent_last() == "r2"
+    assert one.response_at_ear(1000 * MS) == ""
+    assert one.item_heard_bytes("i", 1000 * MS) == 320
+    assert one.item_heard_bytes("nobody", 0) == 0
+
+
+def test_an_item_counts_only_its_own_bytes():
+    """Two items that alternate in the ring keep their own accounts."""
+    item = Item("i", "r")
+    item.extend(0, 100)
+    item.extend(300, 400)
+    item.extend(400, 450)
+    assert item.spans == [(0, 100), (300, 450)]
+    assert [item.bytes_before(at) for at in (0, 50, 200, 310, 450, 999)] == [
+        0,
+        50,
+        100,
+        110,
+        250,
+        250,
+    ]
+
+
+def test_a_flush_reports_what_was_heard_of_each_item():
+    """Heard items are left out, the partly heard one comes with its bytes, the others with 0."""
+    one = playout()
+    put(one, "first", 800)
+    put(one, "second", 16_000)
+    put(one, "third", 800)
+    one.clock.learn(0)
+    send_all(one, 0)
+    for ms in range(20, 500, 20):
+        send_all(one, ms * MS)
+    flushed, cut = one.flush(500 * MS)
+    assert [(item.item_id, item.heard_ms) for item in cut] == [("second", 400), ("third", 0)]
+    assert flushed > 0
+    assert one.ring.readable_bytes == 0
+    assert one.unheard_bytes(500 * MS) == 0
+    assert (one.generation, one.segment) == (1, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), st.integers(1, 4000)),
+            st.tuples(st.just("wait"), st.integers(1, 400)),
+            st.tuples(st.just("end"), st.just(0)),
+            st.tuples(st.just("echo"), st.integers(0, 100)),
+            st.tuples(st.just("flush"), st.just(0)),
+        ),
+        max_size=40,
+    )
+)
+def test_heard_never_passes_sent_and_sent_never_passes_queued(steps: list[tuple[str, int]]):
+    """The ledger's first law, whatever happens: heard <= sent <= queued, and heard never falls."""
+    one = playout()
+    now_ns, marks, number, heard = 0, [], 0, 0
+
+    def advance() -> None:
+        while one.next_message(now_ns) is not None:
+            if (name := one.take_mark()) is not None:
+                marks.append(name)
+
+    doors: dict[str, Callable[[int], object]] = {
+        "put": lambda count: put(one, f"i{number}", count),
+        "wait": lambda _: None,
+        "end": lambda _: one.end_audio("r"),
+        "echo": lambda _: one.mark_echoed(marks.pop(0), now_ns) if marks else None,
+        "flush": lambda _: one.flush(now_ns),
+    }
+    for step, value in steps:
+        number += 1
+        doors[step](value)
+        if step == "wait":
+            now_ns += value * MS
+        advance()
+        position = one.heard_position(now_ns)
+        assert heard <= position <= one.ring.read_position <= one.ring.write_position
+        assert one.clock.unplayed(now_ns) <= one.lead_bytes
+        assert one.ring.window_frames_filled <= 150
+        heard = position
+        assert one.padding_bytes < (number + 1) * FRAME_BYTES

@@ -1,0 +1,232 @@
+"""The OpenAI Realtime dialect: what is read, what is written, old names included."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastbridge.config import Settings
+from fastbridge.events import (
+    AiErrored,
+    AudioEnded,
+    InputCommitted,
+    ItemAdded,
+    ItemTruncated,
+    ResponseCreated,
+    ResponseEnded,
+    SessionCreated,
+    SessionUpdated,
+    SpeechStarted,
+    SpeechStopped,
+)
+from fastbridge.wire import realtime
+from fastbridge.wire.faults import AiError
+
+DELTA = {"response_id": "r", "item_id": "i", "delta": "AAAA"}
+CASES = [
+    ({"type": "session.created", "session": {"id": "s"}}, SessionCreated("s")),
+    (
+        {
+            "type": "session.updated",
+            "session": {
+                "audio": {
+                    "input": {"format": {"type": "audio/pcmu"}},
+                    "output": {"format": {"type": "audio/pcma"}},
+                }
+            },
+        },
+        SessionUpdated("audio/pcmu", "audio/pcma"),
+    ),
+    (
+        {
+            "type": "session.updated",
+            "session": {"input_audio_format": "g711_ulaw", "output_audio_format": "pcm16"},
+        },
+        SessionUpdated("audio/pcmu", "audio/pcm"),
+    ),
+    ({"type": "session.updated", "session": {}}, SessionUpdated("none", "none")),
+    (
+        {"type": "input_audio_buffer.speech_started", "audio_start_ms": 12, "item_id": "i"},
+        SpeechStarted(12, "i"),
+    ),
+    (
+        {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": 34.0, "item_id": "i"},
+        SpeechStopped(34, "i"),
+    ),
+    ({"type": "input_audio_buffer.committed", "item_id": "i"}, InputCommitted("i")),
+    (
+        {"type": "response.created", "response": {"id": "r", "metadata": {"turn": "4"}}},
+        ResponseCreated("r", 4),
+    ),
+    (
+        {"type": "response.created", "response": {"id": "r", "metadata": {"turn": "x"}}},
+        ResponseCreated("r", None),
+    ),
+    ({"type": "response.created", "response": {"id": "r"}}, ResponseCreated("r", None)),
+    (
+        {
+            "type": "response.output_item.added",
+            "response_id": "r",
+            "item": {"id": "i", "type": "function_call"},
+        },
+        ItemAdded("r", "i", "function_call"),
+    ),
+    (
+        {"type": "response.output_audio.done", "response_id": "r", "item_id": "i"},
+        AudioEnded("r", "i"),
+    ),
+    (
+        {"type": "response.audio.done", "response_id": "r", "item_id": "i"},
+        AudioEnded("r", "i"),
+    ),
+    (
+        {
+            "type": "response.done",
+            "response": {
+                "id": "r",
+                "status": "cancelled",
+                "status_details": {"reason": "turn_detected"},
+            },
+        },
+        ResponseEnded("r", "cancelled", "turn_detected"),
+    ),
+    (
+        {
+            "type": "response.done",
+            "response": {
+                "id": "r",
+                "status": "failed",
+                "status_details": {"error": {"code": "server_error"}},
+            },
+        },
+        ResponseEnded("r", "failed", "server_error"),
+    ),
+    (
+        {"type": "conversation.item.truncated", "item_id": "i", "audio_end_ms": 9},
+        ItemTruncated("i", 9),
+    ),
+    (
+        {"type": "error", "error": {"code": None, "type": "invalid_request_error"}},
+        AiErrored("invalid_request_error", "", ""),
+    ),
+    (
+        {"type": "error", "error": {"code": "c", "message": "m", "event_id": "r-3"}},
+        AiErrored("c", "m", "r-3"),
+    ),
+    ({"type": "rate_limits.updated", "rate_limits": []}, None),
+    ({"type": "conversation.item.added", "item": {"id": "x"}}, None),
+]
+
+
+@pytest.mark.parametrize(("message", "event"), CASES)
+def test_server_events_are_translated(message: dict[str, object], event: object):
+    """Each event the bridge needs, from GA and beta shapes; every other type is skipped."""
+    assert realtime.read(json.dumps(message).encode()) == event
+
+
+@pytest.mark.parametrize("name", ["response.output_audio.delta", "response.audio.delta"])
+def test_audio_deltas_of_both_names_are_one_thing(name: str):
+    """GA and beta audio events carry the same audio; their base64 is not touched."""
+    assert realtime.read(json.dumps({"type": name, **DELTA})) == realtime.Delta("r", "i", "AAAA")
+
+
+def test_a_delta_without_an_item_belongs_to_its_response():
+    """Accounting needs some item: a server that names none gets the response's id."""
+    message = {"type": "response.output_audio.delta", "response_id": "r", "delta": "AAAA"}
+    assert realtime.read(json.dumps(message)) == realtime.Delta("r", "r", "AAAA")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("nope", "not_json"),
+        (b"\xff", "not_json"),
+        ("{}", "wrong_schema"),
+        ('{"type":"response.output_audio.delta","delta":"AAAA"}', "wrong_schema"),
+        ('{"type":"response.output_audio.delta","delta":5}', "wrong_schema"),
+        ('{"type":"response.created","response":{}}', "wrong_schema"),
+        ('{"type":"response.done","response":{"id":"r","status_details":"x"}}', "wrong_schema"),
+        ('{"type":"input_audio_buffer.committed"}', "wrong_schema"),
+        ('{"type":"response.output_item.added","item":{}}', "wrong_schema"),
+        ('{"type":"session.updated","session":{"audio":5}}', "wrong_schema"),
+    ],
+)
+def test_broken_server_events_are_refused_by_name(text: str | bytes, reason: str):
+    """A malformed event raises AiError with a reason of the closed set; nothing else happens."""
+    with pytest.raises(AiError) as caught:
+        realtime.read(text)
+    assert caught.value.reason == reason
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "audio", "input", "format", "metadata", "turn", "error"]),
+            inner,
+            max_size=4,
+        ),
+        max_leaves=8,
+    ),
+    st.sampled_from([message["type"] for message, _ in CASES]),
+)
+def test_no_server_event_breaks_the_reader(body: object, kind: str):
+    """Any JSON under any known type: an event, None, or AiError; never another exception."""
+    message = {"type": kind, "session": body, "response": body, "item": body, "error": body}
+    try:
+        realtime.read(json.dumps(message))
+    except AiError as fault:
+        assert fault.reason in realtime.REASONS
+
+
+def test_the_session_update_carries_every_setting():
+    """Turn detection, noise reduction and voice come from the settings, in GA's shape."""
+    settings = dataclasses.replace(
+        Settings(), voice="cedar", noise_reduction="far_field", vad_threshold=0.7
+    )
+    session = json.loads(realtime.session_update(settings, "be nice"))["session"]
+    assert session["instructions"] == "be nice"
+    assert session["audio"]["output"]["voice"] == "cedar"
+    assert session["audio"]["input"]["noise_reduction"] == {"type": "far_field"}
+    assert session["audio"]["input"]["turn_detection"] == {
+        "type": "server_vad",
+        "threshold": 0.7,
+        "prefix_padding_ms": 300,
+        "silence_duration_ms": 500,
+        "create_response": False,
+        "interrupt_response": False,
+    }
+    semantic = dataclasses.replace(settings, turn_detection="semantic_vad")
+    detection = json.loads(realtime.session_update(semantic, ""))["session"]["audio"]["input"]
+    assert detection["turn_detection"] == {
+        "type": "semantic_vad",
+        "eagerness": "auto",
+        "create_response": False,
+        "interrupt_response": False,
+    }
+
+
+def test_our_events_carry_ids_that_name_what_they_belong_to():
+    """Errors come back with our event_id: its prefix says which request was refused."""
+    written = {
+        "r-3": realtime.response_create(3, "say hello"),
+        "c-r": realtime.response_cancel("r"),
+        "t-i": realtime.item_truncate("i", 1480),
+        "d-i": realtime.item_delete("i"),
+    }
+    for event_id, text in written.items():
+        assert json.loads(text)["event_id"] == event_id
+    create = json.loads(written["r-3"])
+    assert create["response"] == {"metadata": {"turn": "3"}, "instructions": "say hello"}
+    assert "instructions" not in json.loads(realtime.response_create(0, ""))["response"]
+    assert json.loads(realtime.append("AAAA")) == {
+        "type": "input_audio_buffer.append",
+        "audio": "AAAA",
+    }
+    truncate = json.loads(written["t-i"])
+    assert (truncate["content_index"], truncate["audio_end_ms"]) == (0, 1480)
