@@ -1,0 +1,413 @@
+"""One bridged call: two legs joined around one `Call`, whose commands are performed here.
+
+    carrier leg -> wire.twilio -> Call.caller_audio -> wire.realtime -> AI leg
+    AI leg -> wire.realtime -> Call.ai_audio -> ring || heartbeat -> Call.next_message -> carrier leg
+
+Who owns what: the bridge owns the ring, both legs and two tasks (AI reader, AI writer); `run`
+releases all of them, whichever side ends first. Commands are performed without an await in
+between, so a barge-in is on the wire before anything else happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fastbridge._ring import MulawRing, PagePool, inspect_base64
+from fastbridge.call import Call
+from fastbridge.config import Settings
+from fastbridge.events import (
+    AiLost,
+    AppendCallerAudio,
+    BargeInConfirmed,
+    BargeInDecided,
+    CancelResponse,
+    CarrierStarted,
+    CarrierStopped,
+    ClearCarrier,
+    CloseAi,
+    CloseCarrier,
+    Command,
+    ConfigureAi,
+    ConnectAi,
+    DeleteItem,
+    Event,
+    Noted,
+    RequestResponse,
+    SendMark,
+    TruncateItem,
+)
+from fastbridge.legs.ai import AiDoor, AiLeg, AiUnreachableError
+from fastbridge.legs.carrier import CarrierLeg
+from fastbridge.metrics import Totals
+from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, NS_PER_MS
+from fastbridge.pacing import Heartbeat
+from fastbridge.wire import realtime
+from fastbridge.wire.faults import AiError, CarrierError
+from fastbridge.wire.twilio import TwilioStream
+
+LOG: Final = logging.getLogger("fastbridge.call")
+# While the carrier's transport holds more than two frames unsent nothing leaves the ring.
+UNSENT_BYTES_MAX: Final = 2 * 330
+STALL_COUNTED_NS: Final = 1_000 * NS_PER_MS
+STALL_FATAL_NS: Final = 5_000 * NS_PER_MS
+FAULTS_LOGGED_MAX: Final = 5
+
+
+@dataclass(slots=True)
+class Worker:
+    """What all calls of a worker share."""
+
+    settings: Settings
+    instructions: str
+    door: AiDoor
+    pool: PagePool
+    heartbeat: Heartbeat
+    totals: Totals = field(default_factory=Totals)
+    # Says why a stream is refused, "" when it is welcome.
+    admit: Callable[[CarrierStarted], str] = lambda _started: ""
+    # For a demonstration or a test: every command as it is performed, every beat as it ends.
+    observe: Callable[[Bridge, Command, int], None] | None = None
+    watch: Callable[[Bridge, int], None] | None = None
+
+
+class CallLog(logging.LoggerAdapter[logging.Logger]):
+    """Adds call id, label and generation to every line of a call."""
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Put the call's fields under the line's own."""
+        bridge: Bridge = self.extra["bridge"]  # type: ignore[index, assignment]
+        call = bridge.call
+        given = kwargs.pop("fields", {})
+        kwargs["extra"] = {
+            "fields": {
+                "call_sid": call.call_sid or "-",
+                "label": call.label(time.monotonic_ns()),
+                "generation": call.generation,
+                **given,
+            }
+        }
+        return msg, kwargs
+
+
+class Bridge:
+    """One call between a carrier's socket and the AI."""
+
+    def __init__(self, worker: Worker, carrier: CarrierLeg) -> None:
+        settings = worker.settings
+        self.worker = worker
+        self.carrier = carrier
+        self.ring = MulawRing(
+            window_frames=settings.window_frames,
+            pool=worker.pool,
+            backlog_frames_max=settings.backlog_seconds_max * 1000 // FRAME_MS,
+        )
+        self.call = Call(settings, self.ring, time.monotonic_ns())
+        self.stream = TwilioStream()
+        self.log = CallLog(LOG, {"bridge": self})
+        self.ai: AiLeg | None = None
+        self._ai_task: asyncio.Task[None] | None = None
+        self._faults: Counter[str] = Counter()
+        self._stalled_since_ns = 0
+        self._is_stall_counted = False
+        self._closing: asyncio.Task[None] | None = None
+        self._loose: list[asyncio.Task[None]] = []
+
+    # ----------------------------------------------------------------- life
+
+    async def run(self) -> None:
+        """Carry the call until either side ends it; then release everything."""
+        self.worker.totals.join(self)
+        self.worker.heartbeat.join(self)
+        try:
+            await self._read_carrier()
+        finally:
+            self.worker.heartbeat.leave(self)
+            self._handle(CarrierStopped(self.carrier.end_reason))
+            await self._release()
+            self.worker.totals.leave(self)
+            self.ring.close()
+            self.log.info("call ended", fields=self._summary())  # type: ignore[call-arg]
+
+    async def _read_carrier(self) -> None:
+        async for text in self.carrier.messages():
+            if text is None:
+                self._carrier_fault(CarrierError("binary", "a binary message; only text is known"))
+                continue
+            try:
+                arrived = self.stream.read(text)
+            except CarrierError as fault:
+                self._carrier_fault(fault)
+                if fault.reason == "wrong_format":
+                    self._handle(CarrierStopped("carrier_format_refused"))
+                    await self.carrier.close("carrier_format_refused")
+                continue
+            if type(arrived) is tuple:
+                self._caller_audio(arrived[0], arrived[1])
+            elif arrived is not None:
+                self._carrier_event(arrived)
+
+    def _caller_audio(self, payload: str, count: int) -> None:
+        """Carry one caller frame to the AI."""
+        call = self.call
+        if call.caller_audio(payload, count, time.monotonic_ns()) and (
+            self.ai is None or not self.ai.append(realtime.append(payload))
+        ):
+            call.append_refused(count)
+        if call.has_commands:
+            self._perform()
+
+    def _carrier_event(self, event: Event) -> None:
+        if isinstance(event, CarrierStarted):
+            refusal = self.worker.admit(event)
+            if refusal:
+                self.worker.totals.carrier_faults[refusal] += 1
+                self.log.warning("stream refused", fields={"reason": refusal})  # type: ignore[call-arg]
+                self._close_carrier("refused")
+                return
+            self.ring.set_template(*self.stream.media_template())
+            self.log.info("call started", fields={"walk": self.walk()})  # type: ignore[call-arg]
+        self._handle(event)
+
+    def _carrier_fault(self, fault: CarrierError) -> None:
+        self.worker.totals.carrier_faults[fault.reason] += 1
+        self._log_fault("carrier message refused", fault.reason, str(fault))
+
+    def _log_fault(self, message: str, reason: str, problem: str) -> None:
+        """Log the first few of each kind; all of them are counted."""
+        self._faults[reason] += 1
+        if self._faults[reason] <= FAULTS_LOGGED_MAX:
+            self.log.warning(message, fields={"reason": reason, "problem": problem})  # type: ignore[call-arg]
+
+    def walk(self) -> str:
+        """Return the walk of both directions, as this call is wired."""
+        settings = self.worker.settings
+        return (
+            f"twilio({FRAME_BYTES} B) -> call -> openai({settings.model}) | "
+            f"openai -> ring({settings.window_frames} + {settings.backlog_seconds_max} s) -> "
+            f"heartbeat({FRAME_MS} ms, lead {settings.lead_ms} ms) -> twilio"
+        )
+
+    def _summary(self) -> dict[str, object]:
+        counts = self.call.counts
+        return {
+            "reason": self.call.end_reason,
+            "caller_frames": counts.caller_frames,
+            "frames_sent": counts.frames_sent,
+            "barge_ins": counts.barge_ins,
+            "stale_deltas_dropped": counts.stale_deltas_dropped,
+            "underruns": self.call.playout.underruns,
+        }
+
+    async def _release(self) -> None:
+        """Close both legs and wait for every task of this call."""
+        if self._ai_task is not None:
+            self._ai_task.cancel()
+            await asyncio.gather(self._ai_task, return_exceptions=True)
+        if self._closing is not None:
+            self._loose.append(self._closing)
+        for outcome in await asyncio.gather(*self._loose, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                self.log.warning("a leg did not close well", fields={"problem": repr(outcome)})  # type: ignore[call-arg]
+
+    # ----------------------------------------------------------------- beats
+
+    def beat(self, now_ns: int) -> None:
+        """Send what is due; called by the heartbeat every 20 ms."""
+        try:
+            self._beat(now_ns)
+        except Exception:
+            # A bug in one call must not stop the heartbeat of the others: it ends that call.
+            self.worker.totals.bridge_bugs += 1
+            self.worker.heartbeat.leave(self)
+            self.log.exception("bug: the call is ended")
+            self.carrier.abort()
+
+    def _beat(self, now_ns: int) -> None:
+        call = self.call
+        if self.carrier.unsent_bytes > UNSENT_BYTES_MAX:
+            self._stall(now_ns)
+        else:
+            self._stalled_since_ns = 0
+            while (message := call.next_message(now_ns)) is not None:
+                mark = call.take_mark()
+                if mark is None:
+                    self.carrier.send(message)
+                else:
+                    self.carrier.send(message, self.stream.mark(mark))
+        if call.has_commands:
+            self._perform(now_ns)
+        if self.worker.watch is not None:
+            self.worker.watch(self, now_ns)
+
+    def _stall(self, now_ns: int) -> None:
+        """The carrier does not read: wait with the ring, count after 1 s, end after 5 s."""
+        if not self._stalled_since_ns:
+            self._stalled_since_ns = now_ns
+            self._is_stall_counted = False
+        stalled_ns = now_ns - self._stalled_since_ns
+        if stalled_ns >= STALL_COUNTED_NS and not self._is_stall_counted:
+            self._is_stall_counted = True
+            self.worker.totals.carrier_stalls += 1
+            self.log.warning("the carrier does not read")
+        if stalled_ns >= STALL_FATAL_NS:
+            self._handle(CarrierStopped("carrier_stalled"))
+            self.carrier.abort()
+
+    # ----------------------------------------------------------------- the AI leg
+
+    async def _run_ai(self) -> None:
+        """Open the AI leg and read it until it closes: the one task that knows its end."""
+        try:
+            connection = await self.worker.door.connect()
+        except AiUnreachableError as problem:
+            self.worker.totals.ai_connects_failed += 1
+            self._handle(AiLost(str(problem), refused=True))
+            return
+        leg = self.ai = AiLeg(connection, self.worker.settings.ai_write_limit_bytes)
+        writer = asyncio.create_task(self._write_ai(leg))
+        try:
+            async for data in leg.messages():
+                self._ai_message(data)
+            self._handle(AiLost(leg.close_reason))
+        finally:
+            # No await here: a second cancel would cut it short. `_release` waits for both.
+            self.ai = None
+            writer.cancel()
+            self._loose += [writer, asyncio.create_task(leg.close())]
+
+    async def _write_ai(self, leg: AiLeg) -> None:
+        """Write until the leg is closed; a broken socket shows itself to the reader too."""
+        with contextlib.suppress(ConnectionError, OSError):
+            await leg.write()
+
+    def _ai_message(self, data: bytes) -> None:
+        now_ns = time.monotonic_ns()
+        try:
+            message = realtime.read(data)
+        except AiError as fault:
+            self.worker.totals.ai_faults[fault.reason] += 1
+            self._log_fault("AI message refused", fault.reason, str(fault))
+            return
+        if message is None:
+            return
+        if type(message) is realtime.Delta:
+            self.call.ai_audio(message.response_id, message.item_id, message.delta)
+            if self.call.has_commands:
+                self._perform(now_ns)
+        else:
+            self._handle(message, now_ns)  # type: ignore[arg-type]
+
+    # ----------------------------------------------------------------- commands
+
+    def _handle(self, event: Event, now_ns: int | None = None) -> None:
+        now_ns = time.monotonic_ns() if now_ns is None else now_ns
+        self.call.handle(event, now_ns)
+        self._perform(now_ns)
+
+    def hang_up(self, reason: str) -> None:
+        """End the call after what is queued was heard."""
+        now_ns = time.monotonic_ns()
+        self.call.hang_up(reason, now_ns)
+        self._perform(now_ns)
+
+    def stop(self, reason: str) -> None:
+        """End the call now, without waiting for what is queued."""
+        self._handle(CarrierStopped(reason))
+
+    def _perform(self, now_ns: int | None = None) -> None:
+        """Do what the call decided, in its order."""
+        now_ns = time.monotonic_ns() if now_ns is None else now_ns
+        for command in self.call.take_commands():
+            self._DO[type(command)](self, command)
+            if self.worker.observe is not None:
+                self.worker.observe(self, command, now_ns)
+
+    def _do_clear(self, command: ClearCarrier) -> None:
+        self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
+
+    def _do_mark(self, command: SendMark) -> None:
+        self.carrier.send(self.stream.mark(command.name))
+
+    def _do_connect(self, _: ConnectAi) -> None:
+        self._ai_task = asyncio.create_task(self._run_ai())
+
+    def _do_configure(self, _: ConfigureAi) -> None:
+        self._tell_ai(realtime.session_update(self.worker.settings, self.worker.instructions))
+
+    def _do_append(self, command: AppendCallerAudio) -> None:
+        for payload in command.payloads:
+            if self.ai is None or not self.ai.append(realtime.append(payload)):
+                self.call.append_refused(inspect_base64(payload))
+
+    def _do_request(self, command: RequestResponse) -> None:
+        self._tell_ai(realtime.response_create(command.turn, command.instructions))
+
+    def _do_cancel(self, command: CancelResponse) -> None:
+        self._tell_ai(realtime.response_cancel(command.response_id))
+
+    def _do_truncate(self, command: TruncateItem) -> None:
+        self._tell_ai(realtime.item_truncate(command.item_id, command.audio_end_ms))
+
+    def _do_delete(self, command: DeleteItem) -> None:
+        self._tell_ai(realtime.item_delete(command.item_id))
+
+    def _tell_ai(self, event: str) -> None:
+        if self.ai is not None:
+            self.ai.send(event)
+
+    def _do_close_carrier(self, command: CloseCarrier) -> None:
+        self._close_carrier(command.reason)
+
+    def _close_carrier(self, reason: str) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self.carrier.close(reason))
+
+    def _do_close_ai(self, _: CloseAi) -> None:
+        # The AI task may be the one that performs this: it is at its end then.
+        if self._ai_task is not None and self._ai_task is not asyncio.current_task():
+            self._ai_task.cancel()
+
+    def _do_note(self, command: Noted) -> None:
+        level = logging.getLevelNamesMapping()[command.level.upper()]
+        self.log.log(level, command.message, fields=dict(command.fields))  # type: ignore[call-arg]
+
+    def _do_decided(self, command: BargeInDecided) -> None:
+        self.worker.totals.decided(command, time.monotonic_ns())
+        self.log.info(
+            "barge-in decided",
+            fields={  # type: ignore[call-arg]
+                "outcome": command.outcome,
+                "reason": command.reason,
+                "heard_ms": command.heard_ms,
+                "flushed_bytes": command.flushed_bytes,
+                "onset_to_decision_ms": (command.decided_ns - command.onset_ns) // NS_PER_MS,
+                "label": command.label,
+            },
+        )
+
+    def _do_confirmed(self, command: BargeInConfirmed) -> None:
+        self.worker.totals.confirmed(command)
+
+    _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
+        ConnectAi: _do_connect,
+        ConfigureAi: _do_configure,
+        AppendCallerAudio: _do_append,
+        RequestResponse: _do_request,
+        CancelResponse: _do_cancel,
+        TruncateItem: _do_truncate,
+        DeleteItem: _do_delete,
+        SendMark: _do_mark,
+        ClearCarrier: _do_clear,
+        CloseCarrier: _do_close_carrier,
+        CloseAi: _do_close_ai,
+        Noted: _do_note,
+        BargeInDecided: _do_decided,
+        BargeInConfirmed: _do_confirmed,
+    }

@@ -1,0 +1,162 @@
+"""The command line: the only reader of its arguments and of the environment."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from fastbridge import __version__
+from fastbridge.config import ConfigError, Settings, load, read_dotenv
+
+EXIT_SETTINGS: Final = 2
+EXIT_FAILED: Final = 1
+DOTENV: Final = Path(".env")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit code (0 well, 1 failed, 2 wrong settings or usage)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except ConfigError as problem:
+        print(f"fastbridge: {problem}\nAll settings: docs/settings.md", file=sys.stderr)
+        return EXIT_SETTINGS
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastbridge",
+        description="A bridge between a phone call and a realtime speech AI, made for barge-in.",
+        epilog="Settings come from the command line, the environment, then .env; "
+        "see docs/settings.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastbridge {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="take calls")
+    serve.add_argument("--host", help="address to listen on (FASTBRIDGE_HOST)")
+    serve.add_argument("--port", help="port to listen on (FASTBRIDGE_PORT)")
+    serve.set_defaults(run=_serve)
+
+    demo = commands.add_parser(
+        "demo", help="one call on the embedded AI, with an interruption, and its proof"
+    )
+    demo.add_argument("--out", default="demo-out", help="folder for the WAV and the picture")
+    demo.add_argument("--rtt-ms", type=float, default=80.0, help="round trip to the carrier (80)")
+    demo.set_defaults(run=_demo)
+
+    call = commands.add_parser("call", help="call a running bridge as a carrier would")
+    _add_call_arguments(call)
+    call.set_defaults(run=_call)
+
+    ai = commands.add_parser("ai", help="run the embedded AI on a port of its own")
+    ai.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    ai.add_argument("--port", type=int, default=8081, help="port to listen on (8081)")
+    ai.set_defaults(run=_ai)
+
+    doctor = commands.add_parser("doctor", help="check settings, ports, key, compiled ring")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
+    from fastbridge.caller import command  # noqa: PLC0415  only this command needs it
+
+    command.add_arguments(parser)
+
+
+def settings_from(**overrides: object) -> Settings:
+    """Return the settings of command line, environment and `.env`, in this order of weight."""
+    environ = dict(os.environ)
+    if DOTENV.is_file():
+        environ = {**read_dotenv(DOTENV.read_text(encoding="utf-8")), **environ}
+    return load(environ, overrides, read_text=lambda path: Path(path).read_text(encoding="utf-8"))
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run on uvloop where it exists (not on Windows)."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from fastbridge import logs, server  # noqa: PLC0415
+
+    settings = settings_from(host=arguments.host, port=arguments.port)
+    logs.set_up(settings.log_format, settings.log_level)
+    try:
+        _run(server.serve(settings))
+    except OSError as problem:
+        print(
+            f"fastbridge: cannot listen on {settings.host}:{settings.port}: {problem.strerror}; "
+            "set FASTBRIDGE_PORT or stop what uses it",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from fastbridge import demo, logs  # noqa: PLC0415
+    from fastbridge.local_ai.voice import VoiceMissingError  # noqa: PLC0415
+    from fastbridge.silero import DetectorMissingError  # noqa: PLC0415
+
+    logs.set_up("text", "error")
+    try:
+        return int(_run(demo.run(Path(arguments.out), rtt_ms=arguments.rtt_ms)))
+    except (DetectorMissingError, VoiceMissingError) as problem:
+        print(f"fastbridge: {problem}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _call(arguments: argparse.Namespace) -> int:
+    from fastbridge.caller import command  # noqa: PLC0415
+
+    settings = settings_from()
+    arguments.auth_token = settings.twilio_auth_token or ""
+    arguments.public_url = settings.public_url or ""
+    return int(_run(command.run(arguments)))
+
+
+def _ai(arguments: argparse.Namespace) -> int:
+    from fastbridge import logs  # noqa: PLC0415
+    from fastbridge.local_ai.server import serve_ai  # noqa: PLC0415
+    from fastbridge.local_ai.voice import VoiceMissingError  # noqa: PLC0415
+    from fastbridge.silero import DetectorMissingError  # noqa: PLC0415
+
+    logs.set_up("auto", "info")
+    try:
+        _run(serve_ai(arguments.host, arguments.port, on_ready=_tell_ai))
+    except (DetectorMissingError, VoiceMissingError) as problem:
+        print(f"fastbridge: {problem}", file=sys.stderr)
+        return EXIT_FAILED
+    except OSError as problem:
+        place = f"{arguments.host}:{arguments.port}"
+        print(f"fastbridge: cannot listen on {place}: {problem.strerror}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _tell_ai(url: str) -> None:
+    print(f"the embedded AI speaks the OpenAI Realtime dialect at {url}")
+    print(f"use it with: OPENAI_BASE_URL={url} OPENAI_API_KEY=any fastbridge serve", flush=True)
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from fastbridge import doctor  # noqa: PLC0415
+
+    try:
+        found: Settings | ConfigError = settings_from()
+    except ConfigError as problem:
+        found = problem
+    return doctor.run(found)

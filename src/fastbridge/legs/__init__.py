@@ -1,0 +1,1 @@
+"""The two sides of the bridged call: sockets and nothing else."""

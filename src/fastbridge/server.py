@@ -1,0 +1,263 @@
+"""The server: routes, admission, limits, drain.
+
+`POST|GET /incoming-call` answers TwiML, `/media-stream` is the WebSocket a carrier connects to,
+`/healthz` says the process lives, `/readyz` whether it takes calls, `/metrics` is for Prometheus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from typing import Final
+
+from aiohttp import web
+
+from fastbridge import __version__, admission, prompt
+from fastbridge._ring import PagePool
+from fastbridge.bridge import Bridge, Worker
+from fastbridge.config import Settings
+from fastbridge.events import CarrierStarted
+from fastbridge.legs.ai import AiDoor
+from fastbridge.legs.carrier import CarrierLeg
+from fastbridge.metrics import Collector
+from fastbridge.pacing import Heartbeat
+
+LOG: Final = logging.getLogger("fastbridge.server")
+WEBHOOK_BYTES_MAX: Final = 64 * 1024
+FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+DRAIN_STEP_S: Final = 0.1
+# After the drain limit remaining calls are closed; this long their closing handshakes may take.
+LAST_WORDS_S: Final = 3.0
+
+
+class Front:
+    """The front door of one worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.is_draining = False
+        self.signatures = admission.SignatureCheck.of(settings)
+        self.tokens = admission.TokenOffice.of(settings)
+        instructions = prompt.build(
+            language=settings.language,
+            business_text=settings.instructions,
+            greeting=settings.greeting,
+        )
+        self.worker = Worker(
+            settings=settings,
+            instructions=instructions,
+            door=AiDoor(settings),
+            pool=PagePool(bytes_max=settings.backlog_pool_max_bytes),
+            heartbeat=Heartbeat(settings.phases),
+            admit=self._admit,
+        )
+        self.totals = self.worker.totals
+        self.app = self._app()
+
+    def _app(self) -> web.Application:
+        app = web.Application(client_max_size=WEBHOOK_BYTES_MAX)
+        app.router.add_route("GET", "/incoming-call", self.incoming_call)
+        app.router.add_route("POST", "/incoming-call", self.incoming_call)
+        app.router.add_get("/media-stream", self.media_stream)
+        app.router.add_get("/healthz", self.healthz)
+        app.router.add_get("/readyz", self.readyz)
+        app.router.add_get("/metrics", self.metrics)
+        app.on_startup.append(self._warm_up)
+        app.on_cleanup.append(self._clean_up)
+        return app
+
+    async def _warm_up(self, _: web.Application) -> None:
+        """Pay for the first connection before the first call."""
+        self.worker.door.warm_up()
+
+    async def _clean_up(self, _: web.Application) -> None:
+        await self.worker.door.close()
+
+    # ----------------------------------------------------------------- admission
+
+    async def _webhook_refusal(self, request: web.Request) -> tuple[str, dict[str, str]]:
+        """Say why a webhook is not from our carrier ("" when it is), and return its fields."""
+        pairs: list[tuple[str, str]] = []
+        if request.content_type in FORM_TYPES:
+            form = await request.post()
+            pairs = [(name, value) for name, value in form.items() if isinstance(value, str)]
+        fields = {**request.query, **dict(pairs)}
+        if self.signatures is None:
+            return self._stranger(request), fields
+        body = pairs if request.content_type in FORM_TYPES else await request.read()
+        verdict = self.signatures.check_webhook(request.raw_path, body, request.headers)
+        return "" if verdict.ok else verdict.reason, fields
+
+    def _upgrade_refusal(self, request: web.Request) -> str:
+        """Say why an upgrade is not from our carrier, "" when it is."""
+        if self.signatures is None:
+            return self._stranger(request)
+        verdict = self.signatures.check_upgrade(request.raw_path, request.headers)
+        return "" if verdict.ok else verdict.reason
+
+    @staticmethod
+    def _stranger(request: web.Request) -> str:
+        """Without an Auth Token only programs on this machine are served."""
+        return "" if admission.is_local_peer(request.remote, request.headers) else "not_local"
+
+    def _refuse(self, request: web.Request, reason: str) -> web.Response:
+        self.totals.rejected[reason] += 1
+        hint = ""
+        if reason == "not_local":
+            hint = "set TWILIO_AUTH_TOKEN: without it only callers on this machine are served"
+        LOG.warning(
+            "request refused",
+            extra={"fields": {"path": request.path, "reason": reason, "hint": hint}},
+        )
+        return web.Response(status=403, text=f"refused: {reason}\n")
+
+    def _full(self) -> str:
+        """Say why no further call is taken, "" when there is room."""
+        if self.is_draining:
+            return "draining"
+        return "full" if len(self.totals.live) >= self.settings.max_calls else ""
+
+    def _admit(self, started: CarrierStarted) -> str:
+        """Check the token a stream brings; bound to its call, once."""
+        if self.tokens is None:
+            return ""
+        token = started.parameters.get("token", "")
+        verdict = self.tokens.redeem(token, started.call_sid, time.time())
+        return "" if verdict.ok else verdict.reason
+
+    # ----------------------------------------------------------------- routes
+
+    async def incoming_call(self, request: web.Request) -> web.Response:
+        """Answer Twilio's question what to do with a call: connect it to our media stream."""
+        refusal, fields = await self._webhook_refusal(request)
+        if refusal:
+            return self._refuse(request, refusal)
+        account = self.settings.twilio_account_sid
+        if account and fields.get("AccountSid") != account:
+            return self._refuse(request, "wrong_account")
+        if busy := self._full():
+            self.totals.rejected[busy] += 1
+            LOG.warning("call not taken", extra={"fields": {"reason": busy}})
+            return _xml(admission.twiml(None, None, self.settings))
+        token = None
+        if self.tokens is not None:
+            token = self.tokens.mint(fields.get("CallSid", ""), time.time())
+        address = admission.stream_url(self.settings, request.host)
+        return _xml(admission.twiml(address, token, self.settings))
+
+    async def media_stream(self, request: web.Request) -> web.StreamResponse:
+        """Carry one call; returns when it is over."""
+        if refusal := self._upgrade_refusal(request):
+            return self._refuse(request, refusal)
+        if busy := self._full():
+            self.totals.rejected[busy] += 1
+            return web.Response(status=503, text=f"{busy}\n")
+        ws = web.WebSocketResponse(
+            compress=False, max_msg_size=self.settings.message_max_bytes, timeout=2.0
+        )
+        await ws.prepare(request)
+        transport = request.transport
+        if transport is None:  # the peer was gone before the upgrade was answered
+            return ws
+        await Bridge(self.worker, CarrierLeg(ws, transport)).run()
+        return ws
+
+    async def healthz(self, _: web.Request) -> web.Response:
+        """Say that the process lives."""
+        return web.Response(text="ok\n")
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """Say whether new calls are taken."""
+        busy = self._full()
+        return web.Response(status=503 if busy else 200, text=f"{busy or 'ready'}\n")
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """Answer a Prometheus scrape."""
+        from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415
+        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4  # noqa: PLC0415
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(Collector(self.totals, self.worker.heartbeat, __version__))
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
+        )
+
+    # ----------------------------------------------------------------- drain
+
+    async def drain(self) -> None:
+        """Take no new calls; let running ones finish within `drain_s`, then close them."""
+        self.is_draining = True
+        deadline_s = time.monotonic() + self.settings.drain_s
+        LOG.info("draining", extra={"fields": {"calls": len(self.totals.live)}})
+        while self.totals.live and time.monotonic() < deadline_s:
+            await asyncio.sleep(DRAIN_STEP_S)
+        cut = [one for one in self.totals.live if isinstance(one, Bridge)]
+        for bridge in cut:
+            bridge.stop("drained")
+        deadline_s = time.monotonic() + LAST_WORDS_S
+        while self.totals.live and time.monotonic() < deadline_s:
+            await asyncio.sleep(DRAIN_STEP_S)
+        LOG.info("drained", extra={"fields": {"calls_cut": len(cut)}})
+
+
+def _xml(text: str) -> web.Response:
+    return web.Response(text=text, content_type="text/xml")
+
+
+class Listener:
+    """A front that listens; `port` tells where."""
+
+    def __init__(self, front: Front, runner: web.AppRunner, port: int) -> None:
+        self.front = front
+        self.port = port
+        self._runner = runner
+
+    @classmethod
+    async def start(cls, settings: Settings) -> Listener:
+        """Listen on the settings' host and port (0: any free one).
+
+        Raises:
+            OSError: the port is taken.
+        """
+        front = Front(settings)
+        runner = web.AppRunner(front.app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        site = web.TCPSite(runner, settings.host, settings.port)
+        try:
+            await site.start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        port = runner.addresses[0][1]
+        LOG.info("listening", extra={"fields": {"host": settings.host, "port": port}})
+        if front.signatures is None:
+            LOG.warning(
+                "TWILIO_AUTH_TOKEN is not set: only callers on this machine are served, "
+                "without a token"
+            )
+        return cls(front, runner, port)
+
+    async def close(self) -> None:
+        """Stop listening and release everything."""
+        await self._runner.cleanup()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal cuts the drain short."""
+    listener = await Listener.start(settings)
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    try:
+        await signals.get()
+        drain = asyncio.create_task(listener.front.drain())
+        again = asyncio.create_task(signals.get())
+        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, again):
+            task.cancel()
+        await asyncio.gather(drain, again, return_exceptions=True)
+    finally:
+        await listener.close()
