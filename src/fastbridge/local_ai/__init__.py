@@ -1,0 +1,1 @@
+"""An AI server on loopback that speaks the OpenAI Realtime dialect."""
