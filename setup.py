@@ -53,7 +53,7 @@ def extensions() -> list[Extension]:
     gcov and not Cython's line tracing, because it sees the C core too and does not depend on the
     Python version: #line directives carry its counts back to `_ring.pyx`.
     """
-    from Cython.Build import cythonize  # noqa: PLC0415  only the build needs Cython
+    from Cython.Build import cythonize
 
     tracing = os.environ.get("FASTBRIDGE_TRACE_RING") == "1"
     flags = [] if sys.platform == "win32" else ["-O2", "-Wall", "-Wextra", "-Wno-unused-function"]

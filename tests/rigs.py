@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 from aiohttp import web
-from driver import HEX
 
+from driver import HEX
 from fastbridge.config import Settings
 from fastbridge.server import Listener
 from fastbridge.worlds.carrier_script import CarrierScript
 
-Talk = Callable[["RudeAi", web.WebSocketResponse], Awaitable[None]]
+Talk = Callable[["RudeAi", web.WebSocketResponse], Coroutine[Any, Any, None]]
 
 
 class RudeAi:
@@ -40,7 +40,7 @@ class RudeAi:
         ws = web.WebSocketResponse(max_msg_size=0)
         await ws.prepare(request)
         self.open_sockets += 1
-        talker = None
+        talker: asyncio.Task[None] | None = None
         try:
             await ws.send_json({"type": "session.created", "session": {"id": "sess_1"}})
             async for message in ws:

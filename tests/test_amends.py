@@ -13,14 +13,14 @@ def heard(item: str, ms: int, response: str = "r") -> HeardItem:
     return HeardItem(item, response, ms * 8 + 7, 80_000)
 
 
-def test_partly_heard_is_truncated_and_unheard_of_a_finished_response_deleted_at_once():
+def test_partly_heard_is_truncated_and_unheard_of_a_finished_response_deleted_at_once() -> None:
     """Milliseconds are rounded down; items that exist are deleted without waiting."""
     amends = Amends()
     commands = amends.cut([heard("a", 1000), heard("b", 0)], {"a", "b"}, [])
     assert commands == [TruncateItem("a", 1000), DeleteItem("b")]
 
 
-def test_unheard_items_of_a_live_response_wait_for_its_end():
+def test_unheard_items_of_a_live_response_wait_for_its_end() -> None:
     """Deleting an item that is still being made would be refused: it waits, once each."""
     amends = Amends()
     amends.item_added("r", "silent")
@@ -31,7 +31,7 @@ def test_unheard_items_of_a_live_response_wait_for_its_end():
     assert amends.response_ended("r") == []
 
 
-def test_a_refused_truncate_is_retried_once_at_the_end_of_its_response():
+def test_a_refused_truncate_is_retried_once_at_the_end_of_its_response() -> None:
     """While the response is ending the item may be in progress."""
     amends = Amends()
     amends.cut([heard("a", 500)], {"a"}, ["r"])
@@ -40,7 +40,7 @@ def test_a_refused_truncate_is_retried_once_at_the_end_of_its_response():
     assert amends.truncate_refused("a", "again") == []
 
 
-def test_a_truncate_that_was_too_long_is_retried_with_the_servers_number():
+def test_a_truncate_that_was_too_long_is_retried_with_the_servers_number() -> None:
     """One retry with what the AI says it has; none without a usable number."""
     amends = Amends()
     amends.cut([heard("a", 1000), heard("b", 1000)], {"a", "b"}, [])
@@ -49,7 +49,7 @@ def test_a_truncate_that_was_too_long_is_retried_with_the_servers_number():
     assert amends.truncate_refused("nobody", TOO_LONG) == []
 
 
-def test_a_confirmed_truncate_is_forgotten():
+def test_a_confirmed_truncate_is_forgotten() -> None:
     """After `conversation.item.truncated` a late refusal changes nothing."""
     amends = Amends()
     amends.cut([heard("a", 1000)], {"a"}, [])
@@ -57,7 +57,7 @@ def test_a_confirmed_truncate_is_forgotten():
     assert amends.truncate_refused("a", TOO_LONG) == []
 
 
-def test_what_is_owed_is_bounded():
+def test_what_is_owed_is_bounded() -> None:
     """Responses and truncates that are never answered are forgotten, oldest first."""
     amends = Amends()
     for number in range(RESPONSES_MAX + 10):

@@ -7,17 +7,20 @@ import base64
 import gc
 import json
 import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
-from driver import HEX, audio
-from rigs import Rig, RudeAi, bridge, settings_for
 
+from driver import HEX, audio
 from fastbridge.bridge import Bridge
 from fastbridge.call import Call
+from fastbridge.legs.carrier import CarrierLeg, text_frame
+from rigs import Rig, RudeAi, bridge, settings_for
 
 
-def run(story) -> None:
+def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run an async story; no task but its own may be left at its end."""
 
     async def whole() -> None:
@@ -30,7 +33,7 @@ def run(story) -> None:
     asyncio.run(whole())
 
 
-def test_caller_audio_reaches_the_ai_untouched_and_answers_reach_the_caller():
+def test_caller_audio_reaches_the_ai_untouched_and_answers_reach_the_caller() -> None:
     """Base64 passes through byte for byte one way; the AI's audio arrives whole the other way."""
     sounds = [audio(20, seed=number + 5) for number in range(25)]
 
@@ -52,7 +55,7 @@ def test_caller_audio_reaches_the_ai_untouched_and_answers_reach_the_caller():
     run(story)
 
 
-def test_the_session_is_configured_for_the_phone():
+def test_the_session_is_configured_for_the_phone() -> None:
     """mu-law both ways, and the server may neither answer nor interrupt by itself."""
 
     async def story() -> None:
@@ -75,7 +78,7 @@ def test_the_session_is_configured_for_the_phone():
     run(story)
 
 
-def test_azure_gets_its_key_header_and_no_bearer():
+def test_azure_gets_its_key_header_and_no_bearer() -> None:
     """`ai_auth=api-key` sends Azure's header and leaves the Authorization header out."""
 
     async def story() -> None:
@@ -91,7 +94,7 @@ def test_azure_gets_its_key_header_and_no_bearer():
     run(story)
 
 
-def test_a_barge_in_clears_cancels_and_truncates_over_real_sockets():
+def test_a_barge_in_clears_cancels_and_truncates_over_real_sockets() -> None:
     """`speech_started` on the AI's socket: `clear` to the carrier, cancel and truncate back."""
 
     async def story() -> None:
@@ -129,7 +132,7 @@ def test_a_barge_in_clears_cancels_and_truncates_over_real_sockets():
 # --------------------------------------------------------------------------- bad input
 
 MEDIA = {"event": "media", "streamSid": f"MZ{HEX[:-4]}0000", "media": {"payload": "/////w=="}}
-BAD_MESSAGES = {
+BAD_MESSAGES: dict[str, str | bytes] = {
     "not_json": "{nonsense",
     "wrong_schema": json.dumps({**MEDIA, "media": {"payload": 5}}),
     "unknown_event": json.dumps({"event": "surprise", "streamSid": MEDIA["streamSid"]}),
@@ -142,7 +145,7 @@ BAD_MESSAGES = {
 @pytest.mark.parametrize("reason", BAD_MESSAGES)
 def test_a_malformed_carrier_message_changes_nothing_but_a_counter(
     reason: str, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     """Each kind of bad input: refused, counted under its name, logged; both calls go on."""
     bad = BAD_MESSAGES[reason]
 
@@ -169,7 +172,7 @@ def test_a_malformed_carrier_message_changes_nothing_but_a_counter(
     assert line.fields["reason"] == reason  # type: ignore[attr-defined]
 
 
-def test_media_before_start_and_a_second_start_are_refused():
+def test_media_before_start_and_a_second_start_are_refused() -> None:
     """Messages out of order are counted; the stream that started first stays."""
 
     async def story() -> None:
@@ -190,7 +193,7 @@ def test_media_before_start_and_a_second_start_are_refused():
 
 def test_a_foreign_media_format_ends_the_call_with_a_clear_line(
     caplog: pytest.LogCaptureFixture,
-):
+) -> None:
     """Anything but mu-law at 8 kHz is refused by name."""
 
     async def story() -> None:
@@ -211,7 +214,7 @@ def test_a_foreign_media_format_ends_the_call_with_a_clear_line(
     assert any("audio/l16" in str(getattr(one, "fields", "")) for one in caplog.records)
 
 
-def test_a_huge_carrier_message_ends_its_call_only():
+def test_a_huge_carrier_message_ends_its_call_only() -> None:
     """Over `message_max_bytes`: close code 1009, counted; the other call goes on."""
 
     async def story() -> None:
@@ -237,7 +240,7 @@ def test_a_huge_carrier_message_ends_its_call_only():
     run(story)
 
 
-def test_a_refused_ai_socket_closes_the_carrier(caplog: pytest.LogCaptureFixture):
+def test_a_refused_ai_socket_closes_the_carrier(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody listens at the AI's address: counted, logged without a traceback, call closed."""
 
     async def story() -> None:
@@ -256,7 +259,7 @@ def test_a_refused_ai_socket_closes_the_carrier(caplog: pytest.LogCaptureFixture
     assert line.exc_info is None
 
 
-def test_an_ai_that_closes_mid_answer_is_played_out_then_closed():
+def test_an_ai_that_closes_mid_answer_is_played_out_then_closed() -> None:
     """What the AI said before its socket died is heard to its end; then the carrier is closed."""
 
     async def story() -> None:
@@ -276,7 +279,7 @@ def test_an_ai_that_closes_mid_answer_is_played_out_then_closed():
     run(story)
 
 
-def test_garbage_from_the_ai_changes_nothing_but_counters():
+def test_garbage_from_the_ai_changes_nothing_but_counters() -> None:
     """No JSON, wrong types, unknown events, no base64: counted; the answer still arrives."""
 
     async def story() -> None:
@@ -301,7 +304,7 @@ def test_garbage_from_the_ai_changes_nothing_but_counters():
     run(story)
 
 
-def test_an_ai_without_mulaw_ends_the_call():
+def test_an_ai_without_mulaw_ends_the_call() -> None:
     """A session that did not grant audio/pcmu is ended before a frame of noise is played."""
 
     async def story() -> None:
@@ -316,7 +319,7 @@ def test_an_ai_without_mulaw_ends_the_call():
     run(story)
 
 
-def test_a_full_ai_socket_drops_caller_frames_and_counts_them():
+def test_a_full_ai_socket_drops_caller_frames_and_counts_them() -> None:
     """An AI that does not read costs caller frames, counted; it never blocks the bridge."""
 
     async def story() -> None:
@@ -346,7 +349,7 @@ def test_a_full_ai_socket_drops_caller_frames_and_counts_them():
     run(story)
 
 
-def test_a_carrier_that_does_not_read_is_counted_then_ended():
+def test_a_carrier_that_does_not_read_is_counted_then_ended() -> None:
     """A stalled carrier: the ring keeps its audio, 1 s is counted, 5 s end the call."""
 
     async def story() -> None:
@@ -361,10 +364,10 @@ def test_a_carrier_that_does_not_read_is_counted_then_ended():
             class Stuck:
                 unsent_bytes = 100_000
 
-                def __init__(self, real) -> None:
+                def __init__(self, real: CarrierLeg) -> None:
                     self.real = real
 
-                def __getattr__(self, name: str):
+                def __getattr__(self, name: str) -> Any:
                     return getattr(self.real, name)
 
             real = live.carrier
@@ -382,7 +385,7 @@ def test_a_carrier_that_does_not_read_is_counted_then_ended():
     run(story)
 
 
-def test_a_bug_in_one_call_ends_that_call_only(caplog: pytest.LogCaptureFixture):
+def test_a_bug_in_one_call_ends_that_call_only(caplog: pytest.LogCaptureFixture) -> None:
     """An exception in a beat is logged with its traceback; the heartbeat goes on for others."""
 
     async def story() -> None:
@@ -399,7 +402,7 @@ def test_a_bug_in_one_call_ends_that_call_only(caplog: pytest.LogCaptureFixture)
             def broken(_now_ns: int) -> bytes:
                 raise ZeroDivisionError
 
-            live.call.next_message = broken  # type: ignore[method-assign]
+            live.call.next_message = broken  # type: ignore[method-assign, assignment]
             await first.wait_closed()
             await second.speak(3)
             await ai.wait_for("input_audio_buffer.append", 3)
@@ -413,7 +416,7 @@ def test_a_bug_in_one_call_ends_that_call_only(caplog: pytest.LogCaptureFixture)
     assert any(line.exc_info for line in caplog.records)
 
 
-def test_nothing_is_left_behind_after_many_calls():
+def test_nothing_is_left_behind_after_many_calls() -> None:
     """After calls that ended in every way: no task, no socket, no page, no object."""
 
     async def one(rig: Rig, number: int) -> None:
@@ -447,9 +450,8 @@ def test_nothing_is_left_behind_after_many_calls():
     assert [one for one in gc.get_objects() if isinstance(one, Bridge | Call)] == []
 
 
-def test_messages_are_text_frames_of_every_length():
+def test_messages_are_text_frames_of_every_length() -> None:
     """Our own framing: 7-bit, 16-bit and 64-bit lengths are read back by a real client."""
-    from fastbridge.legs.carrier import text_frame
 
     async def story() -> None:
         async def handle(request: web.Request) -> web.WebSocketResponse:

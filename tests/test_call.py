@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
-from driver import PAYLOAD, Line, audio
 
+from driver import PAYLOAD, Line, audio
 from fastbridge._ring import MulawRing
 from fastbridge.config import Settings
 from fastbridge.events import (
@@ -15,7 +16,9 @@ from fastbridge.events import (
     AppendCallerAudio,
     AudioEnded,
     BargeInConfirmed,
+    BargeInDecided,
     CancelResponse,
+    CarrierStarted,
     CarrierStopped,
     ClearCarrier,
     CloseAi,
@@ -24,6 +27,7 @@ from fastbridge.events import (
     ConnectAi,
     DeleteItem,
     DigitPressed,
+    Event,
     InputCommitted,
     ItemAdded,
     ItemTruncated,
@@ -51,7 +55,7 @@ def turn(line: Line, item: str = "item_turn") -> None:
 # --------------------------------------------------------------------------- is_ai_speaking
 
 
-def test_ai_speaking_begins_with_the_response_before_any_audio():
+def test_ai_speaking_begins_with_the_response_before_any_audio() -> None:
     """`is_ai_speaking` is true from `response.created` on, before the first audio."""
     line = Line(QUIET)
     turn(line)
@@ -62,7 +66,7 @@ def test_ai_speaking_begins_with_the_response_before_any_audio():
     assert not line.call.is_ai_audible(line.now_ns)
 
 
-def test_ai_speaking_lasts_until_the_last_byte_was_heard():
+def test_ai_speaking_lasts_until_the_last_byte_was_heard() -> None:
     """Generation is over long before the caller has heard the answer: the AI still speaks."""
     line = Line(QUIET)
     turn(line)
@@ -77,7 +81,7 @@ def test_ai_speaking_lasts_until_the_last_byte_was_heard():
     assert not line.is_ai_speaking
 
 
-def test_ai_speaking_ends_when_a_response_ends_without_audio():
+def test_ai_speaking_ends_when_a_response_ends_without_audio() -> None:
     """A response that failed, or brought no audio, leaves nobody speaking."""
     for status in ("failed", "cancelled", "incomplete", "completed"):
         line = Line(QUIET)
@@ -87,7 +91,7 @@ def test_ai_speaking_ends_when_a_response_ends_without_audio():
         assert not line.is_ai_speaking, status
 
 
-def test_ai_speaking_ends_at_once_with_a_barge_in():
+def test_ai_speaking_ends_at_once_with_a_barge_in() -> None:
     """After an accepted barge-in the AI does not speak, whatever the server still sends."""
     line = Line(QUIET)
     turn(line)
@@ -101,7 +105,7 @@ def test_ai_speaking_ends_at_once_with_a_barge_in():
     assert not line.is_ai_speaking
 
 
-def test_audible_is_only_true_while_bytes_reach_the_ear():
+def test_audible_is_only_true_while_bytes_reach_the_ear() -> None:
     """`is_ai_audible` follows the ear: false before the first byte and after the last."""
     line = Line(QUIET)
     line.run(100)
@@ -120,7 +124,7 @@ def test_audible_is_only_true_while_bytes_reach_the_ear():
 # --------------------------------------------------------------------------- barge-in
 
 
-def test_barge_in_order_is_clear_cancel_truncate():
+def test_barge_in_order_is_clear_cancel_truncate() -> None:
     """One commit: carrier clear first, then cancel by id, then truncate with heard ms."""
     line = Line(QUIET)
     turn(line)
@@ -130,12 +134,12 @@ def test_barge_in_order_is_clear_cancel_truncate():
     before = len(line.done)
     line.caller_starts()
     kinds = [type(command) for _, command in line.done[before:]]
-    assert kinds[:3] == [ClearCarrier, CancelResponse, TruncateItem]
+    assert kinds == [ClearCarrier, CancelResponse, BargeInDecided, TruncateItem]
     assert line.of(CancelResponse)[0].response_id == "r1"
     assert line.decisions[0].outcome == "committed"
 
 
-def test_nothing_of_the_old_answer_is_written_after_the_flush():
+def test_nothing_of_the_old_answer_is_written_after_the_flush() -> None:
     """Zero stale frames: late deltas of the interrupted response are dropped by id."""
     line = Line(QUIET)
     turn(line)
@@ -154,7 +158,7 @@ def test_nothing_of_the_old_answer_is_written_after_the_flush():
     assert line.call.playout.ring.readable_bytes == 0
 
 
-def test_audio_behind_the_end_of_a_finished_response_is_dropped():
+def test_audio_behind_the_end_of_a_finished_response_is_dropped() -> None:
     """A delta that follows `response.done` is stale."""
     line = Line(QUIET)
     turn(line)
@@ -163,7 +167,7 @@ def test_audio_behind_the_end_of_a_finished_response_is_dropped():
     assert line.call.counts.stale_deltas_dropped == 1
 
 
-def test_audio_of_a_response_never_announced_is_refused():
+def test_audio_of_a_response_never_announced_is_refused() -> None:
     """A delta without its `response.created` is counted as bad and not played."""
     line = Line(QUIET)
     line.says("ghost", audio(100))
@@ -171,7 +175,7 @@ def test_audio_of_a_response_never_announced_is_refused():
     assert line.call.playout.ring.readable_bytes == 0
 
 
-def test_barge_in_works_after_generation_has_ended():
+def test_barge_in_works_after_generation_has_ended() -> None:
     """The commonest case: the AI is done, its answer is not; there is nothing to cancel."""
     line = Line(QUIET)
     turn(line)
@@ -185,7 +189,7 @@ def test_barge_in_works_after_generation_has_ended():
     assert not line.carrier.is_audible
 
 
-def test_truncate_never_exceeds_what_the_ear_heard():
+def test_truncate_never_exceeds_what_the_ear_heard() -> None:
     """The truncated milliseconds are at most what had been played when `clear` arrived."""
     for at_ms in range(600, 3000, 170):
         line = Line(QUIET)
@@ -200,7 +204,7 @@ def test_truncate_never_exceeds_what_the_ear_heard():
         assert heard_ms - truncate.audio_end_ms <= 60 + line.rtt_ms // 2
 
 
-def test_time_to_silence_is_the_carriers_round_trip_at_most():
+def test_time_to_silence_is_the_carriers_round_trip_at_most() -> None:
     """From the report of speech to the last sample at the ear: one way to the carrier."""
     line = Line(QUIET)
     turn(line)
@@ -213,7 +217,7 @@ def test_time_to_silence_is_the_carriers_round_trip_at_most():
     assert silence_ms <= line.rtt_ms
 
 
-def test_an_unheard_item_is_deleted_not_truncated():
+def test_an_unheard_item_is_deleted_not_truncated() -> None:
     """An item of which nothing was heard is deleted; truncating to 0 ms would be refused."""
     line = Line(QUIET, rtt_ms=200)
     line.run(1000)
@@ -225,7 +229,7 @@ def test_an_unheard_item_is_deleted_not_truncated():
     assert [one.item_id for one in line.of(DeleteItem)] == ["item_r1"]
 
 
-def test_of_two_queued_answers_the_heard_one_is_truncated_and_the_other_deleted():
+def test_of_two_queued_answers_the_heard_one_is_truncated_and_the_other_deleted() -> None:
     """Answers lie in the ring one behind the other; only what was partly heard is truncated."""
     line = Line(QUIET)
     turn(line)
@@ -238,7 +242,7 @@ def test_of_two_queued_answers_the_heard_one_is_truncated_and_the_other_deleted(
     assert [one.item_id for one in line.of(DeleteItem)] == ["item_r2"]
 
 
-def test_a_fully_heard_item_is_left_alone():
+def test_a_fully_heard_item_is_left_alone() -> None:
     """Amends never touch what the caller heard to its end, nor function calls."""
     line = Line(QUIET)
     turn(line)
@@ -254,7 +258,7 @@ def test_a_fully_heard_item_is_left_alone():
     assert touched == {"item_r2"}
 
 
-def test_items_of_a_cancelled_response_are_deleted_once_it_has_ended():
+def test_items_of_a_cancelled_response_are_deleted_once_it_has_ended() -> None:
     """An item still being made is deleted behind its `response.done`, not before it exists."""
     line = Line(QUIET)
     turn(line)
@@ -267,7 +271,7 @@ def test_items_of_a_cancelled_response_are_deleted_once_it_has_ended():
     assert [one.item_id for one in line.of(DeleteItem)] == ["item_r1", "item_late"]
 
 
-def test_a_pending_answer_is_interrupted_too():
+def test_a_pending_answer_is_interrupted_too() -> None:
     """The caller pauses and goes on before the answer is audible: the answer is withdrawn."""
     line = Line(QUIET)
     turn(line)
@@ -282,7 +286,7 @@ def test_a_pending_answer_is_interrupted_too():
     assert line.call.counts.responses_dead_at_birth == 1
 
 
-def test_after_a_dead_birth_the_next_turn_is_asked_when_the_slot_is_free():
+def test_after_a_dead_birth_the_next_turn_is_asked_when_the_slot_is_free() -> None:
     """One response at a time: the next request waits for `response.done` of the dead one."""
     line = Line(QUIET)
     turn(line)
@@ -300,7 +304,7 @@ def test_after_a_dead_birth_the_next_turn_is_asked_when_the_slot_is_free():
     assert line.heard == audio(500)
 
 
-def test_the_carrier_confirms_silence_by_the_fence():
+def test_the_carrier_confirms_silence_by_the_fence() -> None:
     """The fence mark behind `clear` comes back once: that is the proof of silence."""
     line = Line(QUIET)
     turn(line)
@@ -314,7 +318,7 @@ def test_the_carrier_confirms_silence_by_the_fence():
     assert confirmed.generation == 1
 
 
-def test_marks_returned_by_clear_are_not_counted_as_played():
+def test_marks_returned_by_clear_are_not_counted_as_played() -> None:
     """`clear` sends every outstanding mark back; none of them moves the heard position."""
     line = Line(QUIET)
     turn(line)
@@ -330,7 +334,7 @@ def test_marks_returned_by_clear_are_not_counted_as_played():
     assert heard <= len(line.heard) - 160
 
 
-def test_a_second_barge_in_raises_generation_and_segment_again():
+def test_a_second_barge_in_raises_generation_and_segment_again() -> None:
     """Each commit has its own generation, in the names of its marks too."""
     line = Line(QUIET)
     for number in range(3):
@@ -351,7 +355,7 @@ def test_a_second_barge_in_raises_generation_and_segment_again():
 
 
 @pytest.mark.parametrize("size", [1, 159, 160, 161, 4000, 24_000, 24_001, 100_003])
-def test_an_uninterrupted_answer_is_heard_byte_for_byte(size: int):
+def test_an_uninterrupted_answer_is_heard_byte_for_byte(size: int) -> None:
     """Received equals heard, in order, at any length; 0xFF pads the last frame only."""
     sound = (audio(size // 8 + 1))[:size]
     line = Line(QUIET)
@@ -367,7 +371,7 @@ def test_an_uninterrupted_answer_is_heard_byte_for_byte(size: int):
     assert line.carrier.record.gaps == []
 
 
-def test_the_last_partial_frame_waits_while_its_answer_goes_on():
+def test_the_last_partial_frame_waits_while_its_answer_goes_on() -> None:
     """Padding only ends a talkspurt: mid-answer a partial frame waits for the next delta."""
     line = Line(QUIET)
     turn(line)
@@ -382,7 +386,7 @@ def test_the_last_partial_frame_waits_while_its_answer_goes_on():
     assert line.call.playout.padding_bytes == 120
 
 
-def test_two_answers_in_a_row_share_a_frame_and_lose_nothing():
+def test_two_answers_in_a_row_share_a_frame_and_lose_nothing() -> None:
     """A frame may span two answers: no padding between what lies back to back in the ring."""
     line = Line(QUIET)
     first, second = audio(1000)[:7_777], audio(1000, seed=2)
@@ -395,7 +399,7 @@ def test_two_answers_in_a_row_share_a_frame_and_lose_nothing():
     assert line.heard == joined + bytes([SILENCE]) * (-len(joined) % FRAME_BYTES)
 
 
-def test_the_window_never_holds_more_than_150_frames():
+def test_the_window_never_holds_more_than_150_frames() -> None:
     """The TX window is 150 frames (3 s); a 20 s answer waits in the backlog behind it."""
     line = Line(QUIET)
     turn(line)
@@ -410,7 +414,7 @@ def test_the_window_never_holds_more_than_150_frames():
     assert fills[-1] == 0
 
 
-def test_the_carrier_is_never_more_than_the_lead_ahead():
+def test_the_carrier_is_never_more_than_the_lead_ahead() -> None:
     """Pacing keeps at most `lead_ms` at the carrier: that is all a clear must throw away."""
     line = Line(QUIET)
     turn(line)
@@ -420,7 +424,7 @@ def test_the_carrier_is_never_more_than_the_lead_ahead():
     assert line.carrier.record.gaps == []
 
 
-def test_a_stalled_loop_catches_up_at_most_to_the_lead():
+def test_a_stalled_loop_catches_up_at_most_to_the_lead() -> None:
     """A heartbeat that was away for 150 ms is not heard; one of 500 ms leaves a gap, no burst."""
     line = Line(QUIET)
     turn(line)
@@ -440,7 +444,7 @@ def test_a_stalled_loop_catches_up_at_most_to_the_lead():
     assert line.heard == audio(6000)
 
 
-def test_an_underrun_is_counted_once_and_costs_no_byte():
+def test_an_underrun_is_counted_once_and_costs_no_byte() -> None:
     """The AI is late in mid-answer: one underrun, a gap at the ear, and nothing lost."""
     line = Line(QUIET)
     turn(line)
@@ -455,7 +459,7 @@ def test_an_underrun_is_counted_once_and_costs_no_byte():
     assert line.call.playout.underruns == 1
 
 
-def test_a_full_backlog_cancels_the_response_and_plays_what_fits():
+def test_a_full_backlog_cancels_the_response_and_plays_what_fits() -> None:
     """Beyond the cap: refused whole, counted, logged, response cancelled; never a silent drop."""
     line = Line(QUIET, ring=MulawRing())
     turn(line)
@@ -471,7 +475,7 @@ def test_a_full_backlog_cancels_the_response_and_plays_what_fits():
     assert line.heard == audio(2900)
 
 
-def test_a_delta_that_is_no_base64_changes_nothing_but_a_counter():
+def test_a_delta_that_is_no_base64_changes_nothing_but_a_counter() -> None:
     """Garbage from the AI is counted and logged; the answer goes on."""
     line = Line(QUIET)
     turn(line)
@@ -488,7 +492,7 @@ def test_a_delta_that_is_no_base64_changes_nothing_but_a_counter():
 # --------------------------------------------------------------------------- the echo guard
 
 
-def test_no_false_barge_in_from_echo_inside_350_ms():
+def test_no_false_barge_in_from_echo_inside_350_ms() -> None:
     """A sound that begins in the first 350 ms of a talkspurt and stops is our own echo."""
     for onset_ms in (60, 150, 250, 340):
         line = Line(QUIET)
@@ -505,7 +509,7 @@ def test_no_false_barge_in_from_echo_inside_350_ms():
         assert line.heard == audio(4000)
 
 
-def test_the_echo_window_compares_the_onset_not_the_arrival():
+def test_the_echo_window_compares_the_onset_not_the_arrival() -> None:
     """A report that arrives after the window about a sound inside it is still doubted."""
     line = Line(QUIET)
     line.run(500)
@@ -520,7 +524,7 @@ def test_the_echo_window_compares_the_onset_not_the_arrival():
     assert line.decisions[-1].outcome == "committed"
 
 
-def test_an_early_real_interruption_waits_no_longer_than_the_window():
+def test_an_early_real_interruption_waits_no_longer_than_the_window() -> None:
     """An interruption 100 ms into the answer that goes on is committed within 350 ms."""
     line = Line(QUIET)
     line.run(500)
@@ -536,7 +540,7 @@ def test_an_early_real_interruption_waits_no_longer_than_the_window():
     assert not line.carrier.is_audible
 
 
-def test_echo_of_the_last_words_is_doubted_too():
+def test_echo_of_the_last_words_is_doubted_too() -> None:
     """The window also follows a talkspurt's end, when the next answer is already wanted."""
     line = Line(QUIET)
     turn(line)
@@ -549,7 +553,7 @@ def test_echo_of_the_last_words_is_doubted_too():
     assert line.decisions[0].reason == "echo"
 
 
-def test_a_rejected_sound_gets_no_answer_and_leaves_no_item():
+def test_a_rejected_sound_gets_no_answer_and_leaves_no_item() -> None:
     """Echo that the server committed as a turn is deleted and never answered."""
     line = Line(QUIET)
     line.run(500)
@@ -564,7 +568,7 @@ def test_a_rejected_sound_gets_no_answer_and_leaves_no_item():
     assert [one.item_id for one in line.of(DeleteItem)] == ["item_echo"]
 
 
-def test_a_guarded_sound_that_outlives_the_answer_is_a_plain_turn():
+def test_a_guarded_sound_that_outlives_the_answer_is_a_plain_turn() -> None:
     """When nothing is left to interrupt at the window's end, it is ordinary speech."""
     line = Line(QUIET)
     line.run(500)
@@ -578,7 +582,7 @@ def test_a_guarded_sound_that_outlives_the_answer_is_a_plain_turn():
     assert line.call.user_has_spoken
 
 
-def test_speech_in_silence_is_a_turn_not_a_barge_in():
+def test_speech_in_silence_is_a_turn_not_a_barge_in() -> None:
     """With nothing to interrupt there is no candidate at all."""
     line = Line(QUIET)
     line.run(500)
@@ -588,7 +592,7 @@ def test_speech_in_silence_is_a_turn_not_a_barge_in():
     assert line.of(ClearCarrier) == []
 
 
-def test_speech_before_the_session_is_ready_is_no_candidate():
+def test_speech_before_the_session_is_ready_is_no_candidate() -> None:
     """Events of a session that was not granted yet are not acted on."""
     line = Line(QUIET, start=False)
     line.tell(SpeechStarted(0, "x"))
@@ -598,7 +602,7 @@ def test_speech_before_the_session_is_ready_is_no_candidate():
 # --------------------------------------------------------------------------- greeting and labels
 
 
-def test_the_greeting_is_requested_once_both_sides_are_ready():
+def test_the_greeting_is_requested_once_both_sides_are_ready() -> None:
     """No greeting before the stream started and the session was granted; then exactly one."""
     line = Line(start=False)
     assert line.of(RequestResponse) == []
@@ -613,7 +617,7 @@ def test_the_greeting_is_requested_once_both_sides_are_ready():
     assert len(line.of(RequestResponse)) == 1
 
 
-def test_labels_say_greeting_for_the_greeting_and_ai_talk_afterwards():
+def test_labels_say_greeting_for_the_greeting_and_ai_talk_afterwards() -> None:
     """The seed's labels, carried per response: [GREETING] first, [AI_TALK] for all others."""
     line = Line()
     assert line.call.label(line.now_ns) == "GREETING"
@@ -625,7 +629,7 @@ def test_labels_say_greeting_for_the_greeting_and_ai_talk_afterwards():
     assert line.call.label(line.now_ns) == "AI_TALK"
 
 
-def test_greeting_sent_and_user_has_spoken():
+def test_greeting_sent_and_user_has_spoken() -> None:
     """`greeting_sent` follows the first frame of the greeting; `user_has_spoken` real speech."""
     line = Line()
     assert not line.call.greeting_sent
@@ -641,7 +645,7 @@ def test_greeting_sent_and_user_has_spoken():
     assert line.decisions[0].label == "GREETING"
 
 
-def test_a_response_nobody_asked_for_is_accepted_and_takes_the_slot():
+def test_a_response_nobody_asked_for_is_accepted_and_takes_the_slot() -> None:
     """A server that answers by itself is heard; the next request waits for its end."""
     line = Line(QUIET)
     line.tell(ResponseCreated("r9", None))
@@ -658,7 +662,7 @@ def test_a_response_nobody_asked_for_is_accepted_and_takes_the_slot():
 # --------------------------------------------------------------------------- caller audio
 
 
-def test_caller_audio_before_the_session_is_kept_and_released_in_order():
+def test_caller_audio_before_the_session_is_kept_and_released_in_order() -> None:
     """What the caller says before the AI is ready reaches it, in order, before anything newer."""
     line = Line(QUIET, start=False)
     line.call.handle(line_started(line), line.now_ns)
@@ -674,7 +678,7 @@ def test_caller_audio_before_the_session_is_kept_and_released_in_order():
     assert line.call.input_clock.appended_bytes == 51 * FRAME_BYTES
 
 
-def test_caller_audio_kept_is_bounded_to_two_seconds():
+def test_caller_audio_kept_is_bounded_to_two_seconds() -> None:
     """Beyond 2 s the oldest kept audio is dropped and counted."""
     line = Line(QUIET, start=False)
     line.call.handle(line_started(line), line.now_ns)
@@ -683,7 +687,7 @@ def test_caller_audio_kept_is_bounded_to_two_seconds():
     assert line.call.counts.caller_bytes_held_out == 30 * FRAME_BYTES
 
 
-def test_a_refused_append_does_not_move_the_ai_clock():
+def test_a_refused_append_does_not_move_the_ai_clock() -> None:
     """Audio the AI's socket could not take is counted and not part of the AI's input clock."""
     line = Line(QUIET)
     assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, line.now_ns)
@@ -692,11 +696,10 @@ def test_a_refused_append_does_not_move_the_ai_clock():
     assert line.call.counts.caller_bytes_dropped == FRAME_BYTES
 
 
-def line_started(line: Line):
+def line_started(line: Line) -> Event:
     """Return the `start` of a line's own stream, read through the wire."""
-    import json
-
     event = line.stream.read(json.dumps(line.script.start()))
+    assert isinstance(event, CarrierStarted)
     line.call.playout.ring.set_template(*line.stream.media_template())
     return event
 
@@ -704,7 +707,7 @@ def line_started(line: Line):
 # --------------------------------------------------------------------------- ends and errors
 
 
-def test_a_session_without_mulaw_ends_the_call_with_a_clear_error():
+def test_a_session_without_mulaw_ends_the_call_with_a_clear_error() -> None:
     """A granted format other than audio/pcmu would be noise: the call ends and says why."""
     line = Line(QUIET, start=False)
     line.tell(line_started(line))
@@ -714,14 +717,14 @@ def test_a_session_without_mulaw_ends_the_call_with_a_clear_error():
     assert dict(note.fields)["output_format"] == "audio/pcm"
 
 
-def test_a_refused_ai_closes_the_carrier_at_once():
+def test_a_refused_ai_closes_the_carrier_at_once() -> None:
     """With nothing queued the carrier goes on behind `</Connect>` without waiting."""
     line = Line(QUIET)
     line.tell(AiLost("connection refused", refused=True))
     assert line.closed == "ai_refused"
 
 
-def test_a_lost_ai_lets_what_is_queued_be_heard_first():
+def test_a_lost_ai_lets_what_is_queued_be_heard_first() -> None:
     """The AI's socket dies in mid-answer: what came is played, then the carrier is closed."""
     line = Line(QUIET)
     turn(line)
@@ -737,7 +740,7 @@ def test_a_lost_ai_lets_what_is_queued_be_heard_first():
     assert len(line.of(CloseCarrier)) == 1
 
 
-def test_the_carriers_stop_ends_everything_once():
+def test_the_carriers_stop_ends_everything_once() -> None:
     """`stop` closes both legs, empties the ring, and nothing happens afterwards."""
     line = Line(QUIET)
     turn(line)
@@ -759,7 +762,7 @@ def test_the_carriers_stop_ends_everything_once():
     assert line.call.playout.ring.readable_bytes == 0
 
 
-def test_benign_ai_errors_are_counted_and_not_fatal():
+def test_benign_ai_errors_are_counted_and_not_fatal() -> None:
     """Errors that belong to normal barge-ins do not end or disturb the call."""
     line = Line(QUIET)
     for code in ("response_cancel_not_active", "conversation_already_has_active_response"):
@@ -770,7 +773,7 @@ def test_benign_ai_errors_are_counted_and_not_fatal():
     assert line.closed == ""
 
 
-def test_an_active_response_in_the_way_is_waited_for():
+def test_an_active_response_in_the_way_is_waited_for() -> None:
     """`conversation_already_has_active_response`: the request is made again at its end."""
     line = Line(QUIET)
     turn(line)
@@ -780,7 +783,7 @@ def test_an_active_response_in_the_way_is_waited_for():
     assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
 
 
-def test_a_refused_request_frees_the_slot():
+def test_a_refused_request_frees_the_slot() -> None:
     """A request the AI refuses for another reason does not block the next one."""
     line = Line(QUIET)
     turn(line)
@@ -789,7 +792,7 @@ def test_a_refused_request_frees_the_slot():
     assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
 
 
-def test_a_request_never_answered_frees_the_slot_after_ten_seconds():
+def test_a_request_never_answered_frees_the_slot_after_ten_seconds() -> None:
     """Dead air has an end: the lost request is counted, the waiting one is made."""
     line = Line(QUIET)
     turn(line)
@@ -799,7 +802,7 @@ def test_a_request_never_answered_frees_the_slot_after_ten_seconds():
     assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
 
 
-def test_a_refused_truncate_is_sent_once_more_after_the_response_ended():
+def test_a_refused_truncate_is_sent_once_more_after_the_response_ended() -> None:
     """A truncate refused while its item is in progress follows `response.done`, once."""
     line = Line(QUIET)
     turn(line)
@@ -817,7 +820,7 @@ def test_a_refused_truncate_is_sent_once_more_after_the_response_ended():
     assert line.call.counts.truncates_refused == 2
 
 
-def test_a_truncate_longer_than_the_servers_audio_is_corrected_once():
+def test_a_truncate_longer_than_the_servers_audio_is_corrected_once() -> None:
     """The server has less audio than it sent: the retry takes its number, and is not fatal."""
     line = Line(QUIET)
     turn(line)
@@ -831,14 +834,14 @@ def test_a_truncate_longer_than_the_servers_audio_is_corrected_once():
     line.tell(ItemTruncated("item_r1", first.audio_end_ms - 85))
 
 
-def test_start_must_come_in_time():
+def test_start_must_come_in_time() -> None:
     """A socket that never starts its stream is closed."""
     line = Line(QUIET, start=False)
     line.run(5_100)
     assert line.closed == "start_timeout"
 
 
-def test_a_carrier_that_falls_silent_is_a_zombie():
+def test_a_carrier_that_falls_silent_is_a_zombie() -> None:
     """No caller audio for `carrier_silence_s`: the call ends, the AI is not billed on."""
     line = Line(dataclasses.replace(QUIET, carrier_silence_s=2.0))
     line.run(1000)
@@ -847,7 +850,7 @@ def test_a_carrier_that_falls_silent_is_a_zombie():
     assert line.closed == "carrier_silent"
 
 
-def test_the_longest_call_ends_after_its_last_words():
+def test_the_longest_call_ends_after_its_last_words() -> None:
     """At `call_seconds_max` the queued answer is still heard, then the call ends."""
     line = Line(dataclasses.replace(QUIET, call_seconds_max=2))
     line.run(1500)
@@ -858,7 +861,7 @@ def test_the_longest_call_ends_after_its_last_words():
     assert line.heard.rstrip(b"\xff") == audio(1500)
 
 
-def test_an_expired_ai_session_drains_and_closes():
+def test_an_expired_ai_session_drains_and_closes() -> None:
     """`session_expired` is announced by the AI: what is queued is heard, then the call ends."""
     line = Line(QUIET)
     turn(line)
@@ -869,7 +872,7 @@ def test_an_expired_ai_session_drains_and_closes():
     assert line.heard == audio(500)
 
 
-def test_hang_up_waits_for_the_last_byte_but_not_for_ever():
+def test_hang_up_waits_for_the_last_byte_but_not_for_ever() -> None:
     """A carrier that never plays is left after the remaining audio plus 2 s."""
     line = Line(QUIET)
     turn(line)
@@ -877,14 +880,14 @@ def test_hang_up_waits_for_the_last_byte_but_not_for_ever():
     line.run(100)
     line.call.hang_up("done", line.now_ns)
     line.call.hang_up("twice", line.now_ns)
-    line._beat = lambda: line.call.next_message(line.now_ns)  # type: ignore[method-assign, assignment, return-value]
+    line._beat = lambda: line.call.next_message(line.now_ns)  # type: ignore[method-assign, assignment]
     line.call.playout.lead_bytes = 0
     line.run(3_500)
     line.perform()
     assert line.closed == "done"
 
 
-def test_digits_and_unknown_marks_are_counted():
+def test_digits_and_unknown_marks_are_counted() -> None:
     """DTMF is counted; a mark we never sent means nothing."""
     line = Line(QUIET)
     line.tell(DigitPressed("5"))
@@ -893,7 +896,7 @@ def test_digits_and_unknown_marks_are_counted():
     assert line.call.playout.marks_unknown == 1
 
 
-def test_the_first_mark_measures_the_round_trip():
+def test_the_first_mark_measures_the_round_trip() -> None:
     """A probe mark into the empty buffer comes back after one round trip."""
     line = Line(QUIET, rtt_ms=120)
     assert isinstance(line.of(SendMark)[0], SendMark)
@@ -901,7 +904,7 @@ def test_the_first_mark_measures_the_round_trip():
     assert line.call.playout.clock.lowest_lag_ns == 120 * 1_000_000
 
 
-def test_failed_and_incomplete_answers_are_counted():
+def test_failed_and_incomplete_answers_are_counted() -> None:
     """`failed` and `incomplete` are no reason to stop the call; they are counted."""
     line = Line(QUIET)
     turn(line)

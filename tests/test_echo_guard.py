@@ -16,7 +16,7 @@ from fastbridge.playout import Playout
 MS = NS_PER_MS
 
 
-def test_the_input_clock_maps_bytes_to_arrivals():
+def test_the_input_clock_maps_bytes_to_arrivals() -> None:
     """A byte of the AI's input arrived when its frame did, minus what follows it in the frame."""
     clock = InputClock()
     for number in range(10):
@@ -27,7 +27,7 @@ def test_the_input_clock_maps_bytes_to_arrivals():
     assert InputClock().arrival_ns(0, 5) == 5
 
 
-def test_the_oldest_arrivals_are_forgotten():
+def test_the_oldest_arrivals_are_forgotten() -> None:
     """Beyond what is kept, the oldest known time is as good as any."""
     clock = InputClock()
     for number in range(ARRIVALS_KEPT + 100):
@@ -35,7 +35,7 @@ def test_the_oldest_arrivals_are_forgotten():
     assert clock.arrival_ns(0, 10**15) < 200 * MS
 
 
-def test_a_withdrawn_append_is_as_if_it_never_was():
+def test_a_withdrawn_append_is_as_if_it_never_was() -> None:
     """What the AI's socket refused does not move its clock."""
     clock = InputClock()
     clock.withdraw(160)
@@ -48,7 +48,7 @@ def test_a_withdrawn_append_is_as_if_it_never_was():
 
 
 @given(st.lists(st.integers(1, 800), min_size=1, max_size=60), st.integers(0, 60_000))
-def test_later_bytes_never_arrived_earlier(sizes: list[int], at: int):
+def test_later_bytes_never_arrived_earlier(sizes: list[int], at: int) -> None:
     """The map is monotonic, whatever the frame sizes."""
     clock, now_ns = InputClock(), 0
     for size in sizes:
@@ -74,7 +74,7 @@ def talking(start_ms: int, length_ms: int) -> Playout:
     ("onset_ms", "doubted"),
     [(1060, False), (1081, True), (1300, True), (1429, True), (1431, False), (1900, False)],
 )
-def test_the_window_opens_with_the_talkspurt_at_the_ear(onset_ms: int, doubted: bool):  # noqa: FBT001
+def test_the_window_opens_with_the_talkspurt_at_the_ear(onset_ms: int, doubted: bool) -> None:
     """Sent at 1000 ms, heard from 1040 on: a sound back at the bridge by 1080 may be echo."""
     playout = talking(1000, 2000)
     doubt = EchoGuard(350).judge(onset_ms * MS, playout, 2000 * MS)
@@ -83,13 +83,13 @@ def test_the_window_opens_with_the_talkspurt_at_the_ear(onset_ms: int, doubted: 
         assert doubt.window_end_ns - doubt.onset_ns <= 350 * MS
 
 
-def test_a_sound_before_the_first_word_is_free():
+def test_a_sound_before_the_first_word_is_free() -> None:
     """Nothing was audible yet: it cannot be our echo."""
     ring = MulawRing()
     assert EchoGuard(350).judge(5, Playout(ring, lead_ms=200, now_ns=0), 10) is None
 
 
-def test_the_window_also_follows_the_end():
+def test_the_window_also_follows_the_end() -> None:
     """Echo of the last words comes after them."""
     playout = talking(1000, 1000)
     guard = EchoGuard(350)
@@ -97,6 +97,6 @@ def test_the_window_also_follows_the_end():
     assert guard.judge(2500 * MS, playout, 2600 * MS) is None
 
 
-def test_a_window_of_zero_doubts_nothing():
+def test_a_window_of_zero_doubts_nothing() -> None:
     """`echo_window_ms` 0 switches the guard off."""
     assert EchoGuard(0).judge(1100 * MS, talking(1000, 1000), 1200 * MS) is None

@@ -93,12 +93,12 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_every_room_has_a_floor():
+def test_every_room_has_a_floor() -> None:
     """A new module must say where it stands before it may be imported."""
     assert sorted({room(path) for path in MODULES} - FLOORS.keys()) == []
 
 
-def test_every_module_imports_only_lower_floors():
+def test_every_module_imports_only_lower_floors() -> None:
     """The arrows between rooms point down; siblings of one package may know each other."""
     wrong = []
     for path in MODULES:
@@ -114,14 +114,14 @@ def test_every_module_imports_only_lower_floors():
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if FLOORS[room(p)] <= PURE], ids=str)
-def test_the_lower_floors_have_no_clock_and_no_sockets(path: Path):
+def test_the_lower_floors_have_no_clock_and_no_sockets(path: Path) -> None:
     """Floors 0-3 are deterministic: no I/O, no clock, no randomness, no await."""
     assert {name.split(".")[0] for name in imports(path)} & BANNED_BELOW == set()
     awaits = (ast.Await, ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith)
     assert [node.lineno for node in ast.walk(TREES[path]) if isinstance(node, awaits)] == []
 
 
-def test_tasks_are_created_only_where_they_are_owned():
+def test_tasks_are_created_only_where_they_are_owned() -> None:
     """`create_task` stands only in rooms that also end what they began."""
     wrong = [
         str(path.relative_to(SOURCE))
@@ -131,7 +131,7 @@ def test_tasks_are_created_only_where_they_are_owned():
     assert wrong == []
 
 
-def test_functions_and_files_stay_readable():
+def test_functions_and_files_stay_readable() -> None:
     """No function over 70 lines, no file over 700."""
     wrong = []
     for path, tree in TREES.items():
@@ -146,17 +146,17 @@ def test_functions_and_files_stay_readable():
     assert wrong == []
 
 
-def test_no_module_has_a_name_that_says_nothing():
+def test_no_module_has_a_name_that_says_nothing() -> None:
     """A module is a noun of the field, never `utils` or `manager`."""
     assert [path.stem for path in MODULES if path.stem in BANNED_NAMES] == []
 
 
-def test_every_module_says_why_it_exists():
+def test_every_module_says_why_it_exists() -> None:
     """The first statement of each file is its reason."""
     assert [path.name for path, tree in TREES.items() if not ast.get_docstring(tree)] == []
 
 
-def test_every_test_states_its_rule():
+def test_every_test_states_its_rule() -> None:
     """A test's docstring is the rule it keeps."""
     missing = []
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
@@ -167,26 +167,26 @@ def test_every_test_states_its_rule():
     assert missing == []
 
 
-def test_eight_bytes_a_millisecond_live_in_one_place():
+def test_eight_bytes_a_millisecond_live_in_one_place() -> None:
     """The constants of mu-law are written in `mulaw` (and one C header), nowhere else."""
     pattern = re.compile(r"^(SAMPLE_RATE_HZ|BYTES_PER_MS|FRAME_BYTES|SILENCE)\b.*=", re.MULTILINE)
     wrong = [path.name for path in MODULES if pattern.search(path.read_text())]
     assert wrong == ["mulaw.py"]
 
 
-def test_tests_are_never_skipped():
+def test_tests_are_never_skipped() -> None:
     """A skipped test counts as passed: there is none."""
     skip = re.compile(r"pytest\.(skip|importorskip|mark\.(skip|xfail))\b[^|]")
     texts = {path.name: path.read_text() for path in Path(__file__).parent.glob("*.py")}
     assert [name for name, text in texts.items() if skip.search(text)] == []
 
 
-def test_importing_the_package_is_cheap():
+def test_importing_the_package_is_cheap() -> None:
     """`import fastbridge` and its core load no socket library, no numpy, no openai."""
     heavy = ("numpy", "openai", "aiohttp", "prometheus_client", "onnxruntime", "matplotlib")
     code = (
         "import sys, fastbridge, fastbridge.call, fastbridge.wire.twilio, fastbridge.wire.realtime;"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own words
     assert ran.stdout.strip() == "[]"

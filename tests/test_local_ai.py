@@ -101,7 +101,7 @@ class Talk:
 @asynccontextmanager
 async def talking(ai: LocalAi) -> AsyncIterator[Talk]:
     """Run the server and connect the official client to it."""
-    from openai import AsyncOpenAI  # noqa: PLC0415  1.35 s to import
+    from openai import AsyncOpenAI
 
     url = await ai.start()
     try:

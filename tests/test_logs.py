@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 
@@ -19,7 +20,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def _quiet_afterwards():
+def _quiet_afterwards() -> Iterator[None]:
     """Leave the package's logger as it was."""
     logger = logging.getLogger("fastbridge")
     before = (list(logger.handlers), logger.level, logger.propagate)
@@ -35,7 +36,7 @@ def line(log_format: str, stream: io.StringIO, level: str = "info") -> str:
     return stream.getvalue()
 
 
-def test_json_carries_message_and_fields():
+def test_json_carries_message_and_fields() -> None:
     """One object a line: static message, level, time, and every field."""
     found = json.loads(line("auto", io.StringIO()))
     assert found["message"] == "barge-in decided"
@@ -43,7 +44,7 @@ def test_json_carries_message_and_fields():
     assert (found["call_sid"], found["label"], found["generation"]) == ("CA1", "GREETING", 2)
 
 
-def test_text_shows_the_label_in_front():
+def test_text_shows_the_label_in_front() -> None:
     """For people: time, level, [GREETING], message, fields; colour only on a terminal."""
     text = line("text", io.StringIO())
     assert "[GREETING] barge-in decided call_sid=CA1 generation=2\n" in text
@@ -51,18 +52,18 @@ def test_text_shows_the_label_in_front():
     assert line("auto", Terminal()).startswith("\033[33m")
 
 
-def test_the_level_is_a_floor():
+def test_the_level_is_a_floor() -> None:
     """Less severe lines are not written."""
     assert line("text", io.StringIO(), "error") == ""
 
 
-def test_exceptions_are_kept():
+def test_exceptions_are_kept() -> None:
     """A bug's traceback is in the line, in both forms."""
     for log_format in ("json", "text"):
         stream = io.StringIO()
         logs.set_up(log_format, "info", stream)
         try:
-            raise ZeroDivisionError
+            1 / 0  # noqa: B018
         except ZeroDivisionError:
             LOGGER.exception("bug")
         assert "ZeroDivisionError" in stream.getvalue()

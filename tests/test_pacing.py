@@ -49,7 +49,7 @@ class Call:
         self.beats.append(now_ns)
 
 
-def test_beats_lie_on_an_absolute_grid(monkeypatch: pytest.MonkeyPatch):
+def test_beats_lie_on_an_absolute_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     """A late beat does not shift the next: twenty beats end where twenty frames end."""
     clock, call = Clock(monkeypatch), Call()
     heart = Heartbeat(1, clock)
@@ -63,7 +63,7 @@ def test_beats_lie_on_an_absolute_grid(monkeypatch: pytest.MonkeyPatch):
     assert heart.missed_beats == 0
 
 
-def test_calls_are_spread_over_phases(monkeypatch: pytest.MonkeyPatch):
+def test_calls_are_spread_over_phases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight calls in four phases: two in each, every one every 20 ms, 5 ms between phases."""
     clock = Clock(monkeypatch)
     heart = Heartbeat(4, clock)
@@ -78,7 +78,7 @@ def test_calls_are_spread_over_phases(monkeypatch: pytest.MonkeyPatch):
     assert len({call.beats[-1] % FRAME_NS for call in calls}) == 4
 
 
-def test_empty_phases_cost_nothing(monkeypatch: pytest.MonkeyPatch):
+def test_empty_phases_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One call: one timer every 20 ms, however many phases there are."""
     clock, call = Clock(monkeypatch), Call()
     heart = Heartbeat(20, clock)
@@ -88,7 +88,9 @@ def test_empty_phases_cost_nothing(monkeypatch: pytest.MonkeyPatch):
     assert heart.beats == len(call.beats) == 10
 
 
-def test_after_a_stall_every_phase_beats_at_once_and_only_once(monkeypatch: pytest.MonkeyPatch):
+def test_after_a_stall_every_phase_beats_at_once_and_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A loop that stood still for 500 ms: no burst of beats, and nobody waits another 20 ms."""
     clock = Clock(monkeypatch)
     heart = Heartbeat(4, clock)
@@ -108,7 +110,7 @@ def test_after_a_stall_every_phase_beats_at_once_and_only_once(monkeypatch: pyte
     assert heart.lateness_max_ns >= 500 * MS
 
 
-def test_lateness_is_counted_by_bucket(monkeypatch: pytest.MonkeyPatch):
+def test_lateness_is_counted_by_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each beat falls into one bucket; the last holds everything beyond a second."""
     clock, call = Clock(monkeypatch), Call()
     heart = Heartbeat(1, clock)
@@ -121,7 +123,7 @@ def test_lateness_is_counted_by_bucket(monkeypatch: pytest.MonkeyPatch):
     assert heart.lateness_counts[-1] == 1
 
 
-def test_without_calls_the_heart_stands_still(monkeypatch: pytest.MonkeyPatch):
+def test_without_calls_the_heart_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one to leave stops the timer; leaving twice, or inside a beat, is no error."""
     clock, call = Clock(monkeypatch), Call()
     heart = Heartbeat(4, clock)
@@ -144,7 +146,7 @@ def test_without_calls_the_heart_stands_still(monkeypatch: pytest.MonkeyPatch):
     assert len(leaver.beats) == 1
 
 
-def test_a_real_loop_beats_fifty_times_a_second():
+def test_a_real_loop_beats_fifty_times_a_second() -> None:
     """On a real event loop the number of beats follows the clock, whatever the lateness."""
 
     async def story() -> tuple[int, int]:

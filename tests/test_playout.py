@@ -33,7 +33,7 @@ def send_all(one: Playout, now_ns: int) -> int:
     return frames
 
 
-def test_the_model_plays_eight_bytes_a_millisecond_while_it_has_any():
+def test_the_model_plays_eight_bytes_a_millisecond_while_it_has_any() -> None:
     """The carrier's model: dry, then playing from the first byte, then dry again."""
     clock = CarrierClock(0)
     assert clock.write(1600, 100 * MS)
@@ -52,7 +52,7 @@ def test_the_model_plays_eight_bytes_a_millisecond_while_it_has_any():
     assert clock.played(450 * MS) == 2800, "the past is still known"
 
 
-def test_the_model_forgets_what_was_cleared():
+def test_the_model_forgets_what_was_cleared() -> None:
     """Behind a `clear` the carrier has nothing left to play."""
     clock = CarrierClock(0)
     clock.write(1600, 0)
@@ -61,7 +61,7 @@ def test_the_model_forgets_what_was_cleared():
     assert clock.dry_ns() == 50 * MS
 
 
-def test_the_ear_is_one_way_behind_and_jitter_counts_against_us():
+def test_the_ear_is_one_way_behind_and_jitter_counts_against_us() -> None:
     """The lowest lag halves into the way to the ear; what is beyond it is all subtracted."""
     clock = CarrierClock(0)
     assert clock.ear_delay_ns == 200 * MS
@@ -74,7 +74,7 @@ def test_the_ear_is_one_way_behind_and_jitter_counts_against_us():
     assert clock.ear_delay_ns == 0
 
 
-def test_nothing_is_sent_beyond_the_lead():
+def test_nothing_is_sent_beyond_the_lead() -> None:
     """At most `lead` waits at the carrier; each 20 ms one frame more may go."""
     one = playout()
     put(one, "i", 16_000)
@@ -84,7 +84,7 @@ def test_nothing_is_sent_beyond_the_lead():
     assert send_all(one, 100 * MS) == 4
 
 
-def test_after_a_long_stall_no_more_than_the_lead_leaves_at_once():
+def test_after_a_long_stall_no_more_than_the_lead_leaves_at_once() -> None:
     """Debt is not paid back: a dry carrier gets one lead, not everything it missed."""
     one = playout()
     put(one, "i", 100_000)
@@ -92,7 +92,7 @@ def test_after_a_long_stall_no_more_than_the_lead_leaves_at_once():
     assert send_all(one, 5_000 * MS) == 10
 
 
-def test_marks_come_every_100_ms_and_more_often_near_the_head():
+def test_marks_come_every_100_ms_and_more_often_near_the_head() -> None:
     """40 ms apart in the first 400 ms of a talkspurt, 100 ms afterwards, one at its end."""
     one = playout(lead_ms=1000)
     put(one, "i", bytes_of_ms(920))
@@ -107,7 +107,7 @@ def test_marks_come_every_100_ms_and_more_often_near_the_head():
     assert one.take_mark() is None
 
 
-def test_an_echoed_mark_confirms_its_position():
+def test_an_echoed_mark_confirms_its_position() -> None:
     """A mark that came back lifts the heard position to where it stood, whatever the clock."""
     one = playout()
     put(one, "i", 1600)
@@ -123,7 +123,7 @@ def test_an_echoed_mark_confirms_its_position():
     assert one.marks_unknown == 1
 
 
-def test_a_lost_mark_does_not_hold_up_the_ones_behind_it():
+def test_a_lost_mark_does_not_hold_up_the_ones_behind_it() -> None:
     """An echo also settles every mark that was sent before it."""
     one = playout()
     put(one, "i", 1600)
@@ -136,7 +136,7 @@ def test_a_lost_mark_does_not_hold_up_the_ones_behind_it():
     assert one.mark_echoed(sent[0], MS) is None
 
 
-def test_marks_are_bounded():
+def test_marks_are_bounded() -> None:
     """A carrier that never echoes costs 256 remembered marks and a counter, not memory."""
     one = playout()
     for number in range(MARKS_MAX + 5):
@@ -144,7 +144,7 @@ def test_marks_are_bounded():
     assert one.marks_overflowed == 5
 
 
-def test_items_are_bounded():
+def test_items_are_bounded() -> None:
     """Fully heard items leave the ledger first; then the oldest."""
     one = playout()
     for number in range(ITEMS_MAX + 50):
@@ -159,7 +159,7 @@ def test_items_are_bounded():
     assert len(quick.item_ids) < 10
 
 
-def test_who_is_at_the_ear_and_who_was_sent_last():
+def test_who_is_at_the_ear_and_who_was_sent_last() -> None:
     """Positions name the response whose byte comes next, and the one sent last."""
     one = playout()
     assert one.response_at_ear(0) == ""
@@ -174,7 +174,7 @@ def test_who_is_at_the_ear_and_who_was_sent_last():
     assert one.item_heard_bytes("nobody", 0) == 0
 
 
-def test_an_item_counts_only_its_own_bytes():
+def test_an_item_counts_only_its_own_bytes() -> None:
     """Two items that alternate in the ring keep their own accounts."""
     item = Item("i", "r")
     item.extend(0, 100)
@@ -191,7 +191,7 @@ def test_an_item_counts_only_its_own_bytes():
     ]
 
 
-def test_a_flush_reports_what_was_heard_of_each_item():
+def test_a_flush_reports_what_was_heard_of_each_item() -> None:
     """Heard items are left out, the partly heard one comes with its bytes, the others with 0."""
     one = playout()
     put(one, "first", 800)
@@ -222,7 +222,7 @@ def test_a_flush_reports_what_was_heard_of_each_item():
         max_size=40,
     )
 )
-def test_heard_never_passes_sent_and_sent_never_passes_queued(steps: list[tuple[str, int]]):
+def test_heard_never_passes_sent_and_sent_never_passes_queued(steps: list[tuple[str, int]]) -> None:
     """The ledger's first law, whatever happens: heard <= sent <= queued, and heard never falls."""
     one = playout()
     now_ns, marks, number, heard = 0, [], 0, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -41,8 +42,15 @@ def occupied() -> Requester:
     return one
 
 
-STATES = [Requester, requested, active, cancelling, dead_request, occupied]
-CUES = {
+STATES: list[Callable[[], Requester]] = [
+    Requester,
+    requested,
+    active,
+    cancelling,
+    dead_request,
+    occupied,
+]
+CUES: dict[str, Callable[[Requester], object]] = {
     "ask": lambda one: one.ask(TURN, 1),
     "created": lambda one: one.created("r0", 0),
     "created_other": lambda one: one.created("rX", None),
@@ -56,7 +64,9 @@ CUES = {
 
 
 @pytest.mark.parametrize(("make", "cue"), list(itertools.product(STATES, CUES)))
-def test_every_cue_in_every_state_leaves_a_slot_that_can_be_freed(make, cue: str):
+def test_every_cue_in_every_state_leaves_a_slot_that_can_be_freed(
+    make: Callable[[], Requester], cue: str
+) -> None:
     """No pair of state and cue gets the slot stuck: an end or patience always frees it."""
     one = make()
     CUES[cue](one)
@@ -69,7 +79,7 @@ def test_every_cue_in_every_state_leaves_a_slot_that_can_be_freed(make, cue: str
     assert one.slot is Slot.IDLE
 
 
-def test_a_newer_wish_replaces_one_that_waits():
+def test_a_newer_wish_replaces_one_that_waits() -> None:
     """The AI answers the conversation as it stands: only the latest wish is kept."""
     one = active()
     assert one.ask(Ask(AI_TALK, "old"), 0) is None
@@ -80,7 +90,7 @@ def test_a_newer_wish_replaces_one_that_waits():
     assert one.next_turn(0) is None
 
 
-def test_an_answer_to_an_old_turn_is_dead_at_birth():
+def test_an_answer_to_an_old_turn_is_dead_at_birth() -> None:
     """A turn number from before the commit is refused, even when it arrives late."""
     one = dead_request()
     assert not one.created("r0", 0)
@@ -90,18 +100,18 @@ def test_an_answer_to_an_old_turn_is_dead_at_birth():
     assert one.created("r1", 1)
 
 
-def test_an_unasked_answer_takes_an_idle_slot_but_not_a_cancelling_one():
+def test_an_unasked_answer_takes_an_idle_slot_but_not_a_cancelling_one() -> None:
     """A server that answers by itself is accepted, unless that began before the commit."""
     assert Requester().created("r9", None)
     assert not dead_request().created("r9", None)
 
 
-def test_a_second_answer_beside_an_active_one_is_refused():
+def test_a_second_answer_beside_an_active_one_is_refused() -> None:
     """Two answers would talk over each other."""
     assert not active().created("r7", None)
 
 
-def test_labels_belong_to_turns():
+def test_labels_belong_to_turns() -> None:
     """The greeting's turn is the only one with its label; unasked answers are plain talk."""
     one = Requester()
     one.ask(Ask(GREETING, "hello"), 0)
@@ -110,7 +120,7 @@ def test_labels_belong_to_turns():
     assert one.label_of(5) == AI_TALK
 
 
-def test_pending_means_wanted_or_being_made():
+def test_pending_means_wanted_or_being_made() -> None:
     """Requested, active and waiting wishes can be interrupted; cancelled ones cannot."""
     assert not Requester().is_pending
     assert requested().is_pending

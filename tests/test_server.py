@@ -13,21 +13,22 @@ from typing import Any
 
 import aiohttp
 import pytest
-from driver import HEX, audio
-from rigs import Phone, Rig, RudeAi, bridge, settings_for
-from test_bridge import run
+from aiohttp import web
 from twilio.request_validator import RequestValidator
 
+from driver import HEX, audio
 from fastbridge.bridge import Bridge
-from fastbridge.config import ConfigError
+from fastbridge.config import ConfigError, Settings
 from fastbridge.server import Front
+from rigs import Phone, Rig, RudeAi, bridge, settings_for
+from test_bridge import run
 
 TOKEN = "auth-token-of-a-test"
 PUBLIC = "https://bridge.example.com"
 FORM = {"CallSid": f"CA{HEX}", "AccountSid": f"AC{HEX}", "From": "+15550100", "To": "+15550101"}
 
 
-def secured(url: str, folder: Path, **more: Any):
+def secured(url: str, folder: Path, **more: Any) -> Settings:
     return settings_for(
         url, twilio_auth_token=TOKEN, public_url=PUBLIC, token_store_dir=str(folder), **more
     )
@@ -36,7 +37,7 @@ def secured(url: str, folder: Path, **more: Any):
 def signature(path: str, form: dict[str, str] | None = None, scheme: str = "https") -> str:
     """Sign as Twilio's own library does: it is the oracle."""
     url = PUBLIC.replace("https", scheme) + path
-    return RequestValidator(TOKEN).compute_signature(url, form or {})
+    return str(RequestValidator(TOKEN).compute_signature(url, form or {}))
 
 
 async def webhook(rig: Rig, form: dict[str, str] | None = None) -> str:
@@ -61,7 +62,7 @@ async def dial(rig: Rig, token: str | None, call_sid: str = FORM["CallSid"]) -> 
     return phone
 
 
-def test_twiml_connects_a_stream_and_says_what_follows():
+def test_twiml_connects_a_stream_and_says_what_follows() -> None:
     """Locally: TwiML with our own address, no token needed; GET and POST answer alike."""
 
     async def story() -> None:
@@ -81,7 +82,7 @@ def test_twiml_connects_a_stream_and_says_what_follows():
     run(story)
 
 
-def test_a_signed_webhook_and_stream_are_served(tmp_path: Path):
+def test_a_signed_webhook_and_stream_are_served(tmp_path: Path) -> None:
     """Webhook, token, upgrade and start of one call, signed by Twilio's own library."""
 
     async def story() -> None:
@@ -94,7 +95,7 @@ def test_a_signed_webhook_and_stream_are_served(tmp_path: Path):
     run(story)
 
 
-def test_unsigned_or_wrongly_signed_requests_are_refused(tmp_path: Path):
+def test_unsigned_or_wrongly_signed_requests_are_refused(tmp_path: Path) -> None:
     """With an Auth Token nobody comes in unsigned, not even from this machine."""
 
     async def story() -> None:
@@ -125,7 +126,7 @@ def test_unsigned_or_wrongly_signed_requests_are_refused(tmp_path: Path):
 )
 def test_a_stream_without_its_own_fresh_token_is_closed(
     tmp_path: Path, change: str, reason: str
-):
+) -> None:
     """The token is bound to its call and works once; the AI leg is never opened without it."""
 
     async def story() -> None:
@@ -148,7 +149,7 @@ def test_a_stream_without_its_own_fresh_token_is_closed(
     run(story)
 
 
-def test_a_token_of_another_worker_is_honoured_once(tmp_path: Path):
+def test_a_token_of_another_worker_is_honoured_once(tmp_path: Path) -> None:
     """Webhook and upgrade may land on different workers: secret and used tokens are shared."""
 
     async def story() -> None:
@@ -168,7 +169,7 @@ def test_a_token_of_another_worker_is_honoured_once(tmp_path: Path):
     run(story)
 
 
-def test_calls_of_another_account_are_refused(tmp_path: Path):
+def test_calls_of_another_account_are_refused(tmp_path: Path) -> None:
     """With TWILIO_ACCOUNT_SID set, a signed webhook of another account gets no stream."""
 
     async def story() -> None:
@@ -192,7 +193,7 @@ def test_calls_of_another_account_are_refused(tmp_path: Path):
         {"Host": "rebound.example"},
     ],
 )
-def test_without_an_auth_token_only_this_machine_is_served(headers: dict[str, str]):
+def test_without_an_auth_token_only_this_machine_is_served(headers: dict[str, str]) -> None:
     """A tunnel, a foreign web page, a rebound name: none of them is a local caller."""
 
     async def story() -> None:
@@ -206,7 +207,7 @@ def test_without_an_auth_token_only_this_machine_is_served(headers: dict[str, st
     run(story)
 
 
-def test_an_auth_token_without_a_public_url_is_told_at_start(tmp_path: Path):
+def test_an_auth_token_without_a_public_url_is_told_at_start(tmp_path: Path) -> None:
     """Signatures cover the public address: without it the server does not start."""
     settings = settings_for(
         "http://127.0.0.1:9/v1", twilio_auth_token=TOKEN, token_store_dir=str(tmp_path)
@@ -215,7 +216,7 @@ def test_an_auth_token_without_a_public_url_is_told_at_start(tmp_path: Path):
         Front(settings)
 
 
-def test_beyond_max_calls_further_calls_are_refused_politely():
+def test_beyond_max_calls_further_calls_are_refused_politely() -> None:
     """The limit: webhook answers without a stream, upgrade 503, readiness 503; all counted."""
 
     async def story() -> None:
@@ -240,7 +241,7 @@ def test_beyond_max_calls_further_calls_are_refused_politely():
     run(story)
 
 
-def test_draining_takes_no_new_call_and_lets_the_old_one_finish():
+def test_draining_takes_no_new_call_and_lets_the_old_one_finish() -> None:
     """Drain: 503 for newcomers, the running call goes on until it hangs up by itself."""
 
     async def story() -> None:
@@ -264,7 +265,7 @@ def test_draining_takes_no_new_call_and_lets_the_old_one_finish():
     run(story)
 
 
-def test_a_drain_that_takes_too_long_closes_what_is_left():
+def test_a_drain_that_takes_too_long_closes_what_is_left() -> None:
     """At `drain_s` the remaining calls are closed and say so."""
 
     async def story() -> None:
@@ -281,11 +282,11 @@ def test_a_drain_that_takes_too_long_closes_what_is_left():
     run(story)
 
 
-def test_metrics_tell_what_the_calls_do():
+def test_metrics_tell_what_the_calls_do() -> None:
     """`/metrics` counts real calls; no label names a call."""
 
     async def story() -> None:
-        async def talk(ai: RudeAi, ws) -> None:
+        async def talk(ai: RudeAi, ws: web.WebSocketResponse) -> None:
             await ai.speak(ws, audio(5000))
 
         ai = RudeAi(talk)
@@ -329,10 +330,10 @@ def test_metrics_tell_what_the_calls_do():
     run(story)
 
 
-def test_the_command_serves_and_drains_on_sigterm():
+def test_the_command_serves_and_drains_on_sigterm() -> None:
     """`fastbridge serve` as a process: answers, logs JSON, leaves with 0 on SIGTERM."""
     environ = {**os.environ, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "FASTBRIDGE_DRAIN_S": "1"}
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(
         [sys.executable, "-m", "fastbridge", "serve", "--port", "0"],
         env=environ,
         stderr=subprocess.PIPE,
@@ -347,10 +348,10 @@ def test_the_command_serves_and_drains_on_sigterm():
     assert '"message": "drained"' in rest
 
 
-def test_wrong_settings_are_told_at_start_all_at_once():
+def test_wrong_settings_are_told_at_start_all_at_once() -> None:
     """Every wrong variable in one message, exit code 2, no traceback."""
     environ = {**os.environ, "FASTBRIDGE_PORT": "high", "FASTBRIDGE_LEED_MS": "5"}
-    ran = subprocess.run(  # noqa: S603
+    ran = subprocess.run(
         [sys.executable, "-m", "fastbridge", "serve"],
         env=environ,
         capture_output=True,
@@ -363,7 +364,7 @@ def test_wrong_settings_are_told_at_start_all_at_once():
     assert "Traceback" not in ran.stderr
 
 
-def test_a_taken_port_is_a_clear_line():
+def test_a_taken_port_is_a_clear_line() -> None:
     """A port in use: one line that names it, exit code 1."""
 
     async def story() -> None:

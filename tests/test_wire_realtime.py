@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ from fastbridge.wire import realtime
 from fastbridge.wire.faults import AiError
 
 DELTA = {"response_id": "r", "item_id": "i", "delta": "AAAA"}
-CASES = [
+CASES: list[tuple[dict[str, Any], object]] = [
     ({"type": "session.created", "session": {"id": "s"}}, SessionCreated("s")),
     (
         {
@@ -123,18 +124,18 @@ CASES = [
 
 
 @pytest.mark.parametrize(("message", "event"), CASES)
-def test_server_events_are_translated(message: dict[str, object], event: object):
+def test_server_events_are_translated(message: dict[str, object], event: object) -> None:
     """Each event the bridge needs, from GA and beta shapes; every other type is skipped."""
     assert realtime.read(json.dumps(message).encode()) == event
 
 
 @pytest.mark.parametrize("name", ["response.output_audio.delta", "response.audio.delta"])
-def test_audio_deltas_of_both_names_are_one_thing(name: str):
+def test_audio_deltas_of_both_names_are_one_thing(name: str) -> None:
     """GA and beta audio events carry the same audio; their base64 is not touched."""
     assert realtime.read(json.dumps({"type": name, **DELTA})) == realtime.Delta("r", "i", "AAAA")
 
 
-def test_a_delta_without_an_item_belongs_to_its_response():
+def test_a_delta_without_an_item_belongs_to_its_response() -> None:
     """Accounting needs some item: a server that names none gets the response's id."""
     message = {"type": "response.output_audio.delta", "response_id": "r", "delta": "AAAA"}
     assert realtime.read(json.dumps(message)) == realtime.Delta("r", "r", "AAAA")
@@ -155,7 +156,7 @@ def test_a_delta_without_an_item_belongs_to_its_response():
         ('{"type":"session.updated","session":{"audio":5}}', "wrong_schema"),
     ],
 )
-def test_broken_server_events_are_refused_by_name(text: str | bytes, reason: str):
+def test_broken_server_events_are_refused_by_name(text: str | bytes, reason: str) -> None:
     """A malformed event raises AiError with a reason of the closed set; nothing else happens."""
     with pytest.raises(AiError) as caught:
         realtime.read(text)
@@ -165,26 +166,28 @@ def test_broken_server_events_are_refused_by_name(text: str | bytes, reason: str
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-        lambda inner: st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["id", "audio", "input", "format", "metadata", "turn", "error"]),
-            inner,
-            max_size=4,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["id", "audio", "input", "format", "metadata", "turn", "error"]),
+                inner,
+                max_size=4,
+            )
         ),
         max_leaves=8,
     ),
     st.sampled_from([message["type"] for message, _ in CASES]),
 )
-def test_no_server_event_breaks_the_reader(body: object, kind: str):
+def test_no_server_event_breaks_the_reader(body: object, kind: str) -> None:
     """Any JSON under any known type: an event, None, or AiError; never another exception."""
     message = {"type": kind, "session": body, "response": body, "item": body, "error": body}
     try:
         realtime.read(json.dumps(message))
     except AiError as fault:
-        assert fault.reason in realtime.REASONS
+        assert fault.reason in realtime.REASONS  # noqa: PT017  no error is right too
 
 
-def test_the_session_update_carries_every_setting():
+def test_the_session_update_carries_every_setting() -> None:
     """Turn detection, noise reduction and voice come from the settings, in GA's shape."""
     settings = dataclasses.replace(
         Settings(), voice="cedar", noise_reduction="far_field", vad_threshold=0.7
@@ -211,7 +214,7 @@ def test_the_session_update_carries_every_setting():
     }
 
 
-def test_our_events_carry_ids_that_name_what_they_belong_to():
+def test_our_events_carry_ids_that_name_what_they_belong_to() -> None:
     """Errors come back with our event_id: its prefix says which request was refused."""
     written = {
         "r-3": realtime.response_create(3, "say hello"),

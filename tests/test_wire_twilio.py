@@ -6,10 +6,10 @@ import base64
 import json
 
 import pytest
-from driver import HEX
 from hypothesis import given
 from hypothesis import strategies as st
 
+from driver import HEX
 from fastbridge.events import CarrierStarted, CarrierStopped, DigitPressed, MarkEchoed
 from fastbridge.wire.faults import CarrierError
 from fastbridge.wire.twilio import REASONS, TwilioStream
@@ -28,7 +28,7 @@ def started(**more: dict[str, str]) -> tuple[TwilioStream, CarrierScript]:
     return stream, words
 
 
-def test_every_message_of_twilio_is_understood():
+def test_every_message_of_twilio_is_understood() -> None:
     """connected, start, media, dtmf, mark, stop: as Twilio sends them, in its own types."""
     stream, words = TwilioStream(), script(parameters={"token": "abc"})
     assert stream.read(json.dumps(words.connected())) is None
@@ -44,7 +44,7 @@ def test_every_message_of_twilio_is_understood():
     assert stream.read(json.dumps(words.stop())) == CarrierStopped("carrier_stopped")
 
 
-def test_our_messages_pass_the_carriers_own_schema_check():
+def test_our_messages_pass_the_carriers_own_schema_check() -> None:
     """media, mark and clear carry exactly Twilio's fields: the carrier's world accepts them."""
     stream, _ = started()
     prefix, suffix = stream.media_template()
@@ -54,7 +54,7 @@ def test_our_messages_pass_the_carriers_own_schema_check():
     assert read_message(stream.clear().decode(), stream.stream_sid).event == "clear"
 
 
-def test_media_of_any_size_is_accepted():
+def test_media_of_any_size_is_accepted() -> None:
     """Twilio does not promise 160 bytes a message."""
     stream, words = started()
     for size in (0, 1, 159, 161, 4000):
@@ -62,7 +62,7 @@ def test_media_of_any_size_is_accepted():
         assert (len(base64.b64decode(payload)), count) == (size, size)
 
 
-def test_an_outbound_track_is_not_the_caller():
+def test_an_outbound_track_is_not_the_caller() -> None:
     """Audio of another track is skipped: it would be our own voice."""
     stream, words = started()
     message = words.media(b"a" * 160, 0)
@@ -100,7 +100,7 @@ FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
         ('{"event":"mark","streamSid":"MZ1","mark":{"name":"x"}}', "media_before_start"),
     ],
 )
-def test_a_broken_start_changes_nothing(text: str, reason: str):
+def test_a_broken_start_changes_nothing(text: str, reason: str) -> None:
     """A refused message leaves the stream as it was; a good start still works."""
     stream = TwilioStream()
     with pytest.raises(CarrierError) as caught:
@@ -121,7 +121,7 @@ def test_a_broken_start_changes_nothing(text: str, reason: str):
         ({"event": "media", "streamSid": f"MZ{HEX}", "media": {"payload": "AAA"}}, "bad_payload"),
     ],
 )
-def test_a_broken_message_is_refused_by_name(message: dict[str, object], reason: str):
+def test_a_broken_message_is_refused_by_name(message: dict[str, object], reason: str) -> None:
     """Every refusal has one of the closed set of reasons."""
     stream, _ = started()
     with pytest.raises(CarrierError) as caught:
@@ -131,10 +131,10 @@ def test_a_broken_message_is_refused_by_name(message: dict[str, object], reason:
 
 
 @given(st.one_of(st.binary(max_size=200), st.text(max_size=200)))
-def test_no_input_breaks_the_reader(text: bytes | str):
+def test_no_input_breaks_the_reader(text: bytes | str) -> None:
     """Whatever arrives: an answer or a CarrierError, never another exception."""
     stream, _ = started()
     try:
         stream.read(text)
     except CarrierError as fault:
-        assert fault.reason in REASONS
+        assert fault.reason in REASONS  # noqa: PT017  no error is right too

@@ -1,7 +1,8 @@
 """One bridged call: two legs joined around one `Call`, whose commands are performed here.
 
     carrier leg -> wire.twilio -> Call.caller_audio -> wire.realtime -> AI leg
-    AI leg -> wire.realtime -> Call.ai_audio -> ring || heartbeat -> Call.next_message -> carrier leg
+    AI leg -> wire.realtime -> Call.ai_audio -> ring
+    heartbeat -> Call.next_message -> carrier leg
 
 Who owns what: the bridge owns the ring, both legs and two tasks (AI reader, AI writer); `run`
 releases all of them, whichever side ends first. Commands are performed without an await in
@@ -133,7 +134,7 @@ class Bridge:
             await self._release()
             self.worker.totals.leave(self)
             self.ring.close()
-            self.log.info("call ended", fields=self._summary())  # type: ignore[call-arg]
+            self.log.info("call ended", fields=self._summary())
 
     async def _read_carrier(self) -> None:
         async for text in self.carrier.messages():
@@ -148,7 +149,7 @@ class Bridge:
                     self._handle(CarrierStopped("carrier_format_refused"))
                     await self.carrier.close("carrier_format_refused")
                 continue
-            if type(arrived) is tuple:
+            if isinstance(arrived, tuple):
                 self._caller_audio(arrived[0], arrived[1])
             elif arrived is not None:
                 self._carrier_event(arrived)
@@ -168,11 +169,11 @@ class Bridge:
             refusal = self.worker.admit(event)
             if refusal:
                 self.worker.totals.carrier_faults[refusal] += 1
-                self.log.warning("stream refused", fields={"reason": refusal})  # type: ignore[call-arg]
+                self.log.warning("stream refused", fields={"reason": refusal})
                 self._close_carrier("refused")
                 return
             self.ring.set_template(*self.stream.media_template())
-            self.log.info("call started", fields={"walk": self.walk()})  # type: ignore[call-arg]
+            self.log.info("call started", fields={"walk": self.walk()})
         self._handle(event)
 
     def _carrier_fault(self, fault: CarrierError) -> None:
@@ -183,7 +184,7 @@ class Bridge:
         """Log the first few of each kind; all of them are counted."""
         self._faults[reason] += 1
         if self._faults[reason] <= FAULTS_LOGGED_MAX:
-            self.log.warning(message, fields={"reason": reason, "problem": problem})  # type: ignore[call-arg]
+            self.log.warning(message, fields={"reason": reason, "problem": problem})
 
     def walk(self) -> str:
         """Return the walk of both directions, as this call is wired."""
@@ -214,7 +215,7 @@ class Bridge:
             self._loose.append(self._closing)
         for outcome in await asyncio.gather(*self._loose, return_exceptions=True):
             if isinstance(outcome, Exception):
-                self.log.warning("a leg did not close well", fields={"problem": repr(outcome)})  # type: ignore[call-arg]
+                self.log.warning("a leg did not close well", fields={"problem": repr(outcome)})
 
     # ----------------------------------------------------------------- beats
 
@@ -297,12 +298,12 @@ class Bridge:
             return
         if message is None:
             return
-        if type(message) is realtime.Delta:
+        if isinstance(message, realtime.Delta):
             self.call.ai_audio(message.response_id, message.item_id, message.delta)
             if self.call.has_commands:
                 self._perform(now_ns)
         else:
-            self._handle(message, now_ns)  # type: ignore[arg-type]
+            self._handle(message, now_ns)
 
     # ----------------------------------------------------------------- commands
 
@@ -376,13 +377,13 @@ class Bridge:
 
     def _do_note(self, command: Noted) -> None:
         level = logging.getLevelNamesMapping()[command.level.upper()]
-        self.log.log(level, command.message, fields=dict(command.fields))  # type: ignore[call-arg]
+        self.log.log(level, command.message, fields=dict(command.fields))
 
     def _do_decided(self, command: BargeInDecided) -> None:
         self.worker.totals.decided(command, time.monotonic_ns())
         self.log.info(
             "barge-in decided",
-            fields={  # type: ignore[call-arg]
+            fields={
                 "outcome": command.outcome,
                 "reason": command.reason,
                 "heard_ms": command.heard_ms,

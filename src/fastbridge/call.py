@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from fastbridge.amends import Amends
 from fastbridge._ring import FULL, STALE, MulawRing
+from fastbridge.amends import Amends
 from fastbridge.config import Settings
 from fastbridge.echo_guard import EchoGuard, InputClock
 from fastbridge.events import (
@@ -402,7 +402,7 @@ class Call:
             barge, self._barge = self._barge, None
             self._commands.append(BargeInConfirmed(barge.generation, barge.trigger_ns, now_ns))
 
-    def _on_digit(self, event: DigitPressed, now_ns: int) -> None:  # noqa: ARG002  same door as all
+    def _on_digit(self, event: DigitPressed, _: int) -> None:
         self.counts.digits += 1
         self._note("digit pressed", "info", ("digit", event.digit))
 
@@ -411,7 +411,7 @@ class Call:
 
     # ----------------------------------------------------------------- the AI's session
 
-    def _on_session_created(self, event: SessionCreated, now_ns: int) -> None:  # noqa: ARG002
+    def _on_session_created(self, _: SessionCreated, __: int) -> None:
         self._commands.append(ConfigureAi())
 
     def _on_session_updated(self, event: SessionUpdated, now_ns: int) -> None:
@@ -431,7 +431,9 @@ class Call:
         self.is_ready = True
         self._release_held()
         if self.settings.greeting:
-            words = f"Greet the caller now. Say exactly this and then wait: {self.settings.greeting}"
+            words = (
+                f"Greet the caller now. Say exactly this and then wait: {self.settings.greeting}"
+            )
             self._request(Ask(GREETING, words), now_ns)
 
     def _release_held(self) -> None:
@@ -500,7 +502,7 @@ class Call:
 
     # ----------------------------------------------------------------- responses
 
-    def _on_response_created(self, event: ResponseCreated, now_ns: int) -> None:  # noqa: ARG002
+    def _on_response_created(self, event: ResponseCreated, _: int) -> None:
         self.counts.responses += 1
         if self._closing or not self.requester.created(event.response_id, event.turn):
             self.counts.responses_dead_at_birth += 1
@@ -522,11 +524,11 @@ class Call:
         self._amends.refuse(response_id)
         self.playout.end_audio(response_id)
 
-    def _on_item_added(self, event: ItemAdded, now_ns: int) -> None:  # noqa: ARG002
+    def _on_item_added(self, event: ItemAdded, _: int) -> None:
         if event.kind == "message":
             self._amends.item_added(event.response_id, event.item_id)
 
-    def _on_audio_ended(self, event: AudioEnded, now_ns: int) -> None:  # noqa: ARG002
+    def _on_audio_ended(self, event: AudioEnded, _: int) -> None:
         self.playout.end_audio(event.response_id)
 
     def _on_response_ended(self, event: ResponseEnded, now_ns: int) -> None:
@@ -547,7 +549,7 @@ class Call:
         self.requester.ended(event.response_id)
         self._request_waiting(now_ns)
 
-    def _on_item_truncated(self, event: ItemTruncated, now_ns: int) -> None:  # noqa: ARG002
+    def _on_item_truncated(self, event: ItemTruncated, _: int) -> None:
         self._amends.truncated(event.item_id)
 
     # ----------------------------------------------------------------- the caller speaks
@@ -634,10 +636,6 @@ class Call:
         dead = list(self._responses)
         for response_id in dead:
             self._commands.append(CancelResponse(response_id))
-        amends = self._amends.cut(items, known, dead)
-        for response_id in dead:
-            self._kill(response_id)
-        self._tell(amends)
         self._barge = _Barge(fence.name, self.generation, candidate.trigger_ns)
         self.user_has_spoken = True
         self.counts.barge_ins += 1
@@ -655,3 +653,7 @@ class Call:
                 label=label,
             )
         )
+        amends = self._amends.cut(items, known, dead)
+        for response_id in dead:
+            self._kill(response_id)
+        self._tell(amends)

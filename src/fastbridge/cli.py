@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
-    from fastbridge.caller import command  # noqa: PLC0415  only this command needs it
+    from fastbridge.caller import command
 
     command.add_arguments(parser)
 
@@ -83,14 +83,14 @@ def settings_from(**overrides: object) -> Settings:
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
     """Run on uvloop where it exists (not on Windows)."""
     try:
-        import uvloop  # noqa: PLC0415
+        import uvloop
     except ImportError:
         return asyncio.run(work)
     return uvloop.run(work)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from fastbridge import logs, server  # noqa: PLC0415
+    from fastbridge import logs, server
 
     settings = settings_from(host=arguments.host, port=arguments.port)
     logs.set_up(settings.log_format, settings.log_level)
@@ -107,9 +107,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from fastbridge import demo, logs  # noqa: PLC0415
-    from fastbridge.local_ai.voice import VoiceMissingError  # noqa: PLC0415
-    from fastbridge.silero import DetectorMissingError  # noqa: PLC0415
+    from fastbridge import demo, logs
+    from fastbridge.local_ai.voice import VoiceMissingError
+    from fastbridge.silero import DetectorMissingError
 
     logs.set_up("text", "error")
     try:
@@ -120,7 +120,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _call(arguments: argparse.Namespace) -> int:
-    from fastbridge.caller import command  # noqa: PLC0415
+    from fastbridge.caller import command
 
     settings = settings_from()
     arguments.auth_token = settings.twilio_auth_token or ""
@@ -129,10 +129,10 @@ def _call(arguments: argparse.Namespace) -> int:
 
 
 def _ai(arguments: argparse.Namespace) -> int:
-    from fastbridge import logs  # noqa: PLC0415
-    from fastbridge.local_ai.server import serve_ai  # noqa: PLC0415
-    from fastbridge.local_ai.voice import VoiceMissingError  # noqa: PLC0415
-    from fastbridge.silero import DetectorMissingError  # noqa: PLC0415
+    from fastbridge import logs
+    from fastbridge.local_ai.server import serve_ai
+    from fastbridge.local_ai.voice import VoiceMissingError
+    from fastbridge.silero import DetectorMissingError
 
     logs.set_up("auto", "info")
     try:
@@ -153,7 +153,7 @@ def _tell_ai(url: str) -> None:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    from fastbridge import doctor  # noqa: PLC0415
+    from fastbridge import doctor
 
     try:
         found: Settings | ConfigError = settings_from()

@@ -153,7 +153,7 @@ def _versions(names: Iterable[str]) -> str:
 def _ring() -> Finding:
     """Import the compiled ring and let it prove its first promises."""
     try:
-        from fastbridge._ring import MulawRing  # noqa: PLC0415 - its absence is a finding
+        from fastbridge._ring import MulawRing
     except ImportError as error:
         fix = "install a C compiler and the Python headers (python3-dev), then: pip install ."
         return Finding("compiled ring", "fail", f"cannot be imported: {error}", fix)

@@ -175,8 +175,8 @@ class Front:
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer a Prometheus scrape."""
-        from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415
-        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4  # noqa: PLC0415
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
         registry = CollectorRegistry(auto_describe=False)
         registry.register(Collector(self.totals, self.worker.heartbeat, __version__))
@@ -191,15 +191,18 @@ class Front:
         self.is_draining = True
         deadline_s = time.monotonic() + self.settings.drain_s
         LOG.info("draining", extra={"fields": {"calls": len(self.totals.live)}})
-        while self.totals.live and time.monotonic() < deadline_s:
-            await asyncio.sleep(DRAIN_STEP_S)
+        await self._wait_for_calls(deadline_s)
         cut = [one for one in self.totals.live if isinstance(one, Bridge)]
         for bridge in cut:
             bridge.stop("drained")
         deadline_s = time.monotonic() + LAST_WORDS_S
-        while self.totals.live and time.monotonic() < deadline_s:
-            await asyncio.sleep(DRAIN_STEP_S)
+        await self._wait_for_calls(deadline_s)
         LOG.info("drained", extra={"fields": {"calls_cut": len(cut)}})
+
+    async def _wait_for_calls(self, deadline_s: float) -> None:
+        """Wait until no call is left, at most until a time; looks ten times a second."""
+        while self.totals.live and time.monotonic() < deadline_s:  # noqa: ASYNC110  seldom, simple
+            await asyncio.sleep(DRAIN_STEP_S)
 
 
 def _xml(text: str) -> web.Response:
@@ -222,7 +225,9 @@ class Listener:
             OSError: the port is taken.
         """
         front = Front(settings)
-        runner = web.AppRunner(front.app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            front.app, handle_signals=False, access_log=None, shutdown_timeout=1.0
+        )
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port)
         try:
@@ -246,11 +251,12 @@ class Listener:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal cuts the drain short."""
-    listener = await Listener.start(settings)
+    # Before the first call can come: a signal must never find nobody listening.
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    listener = await Listener.start(settings)
     try:
         await signals.get()
         drain = asyncio.create_task(listener.front.drain())

@@ -59,7 +59,7 @@ class Silero:
 
     def __init__(self) -> None:
         """Load the model (0.1 s after the imports); raises `DetectorMissingError`."""
-        import numpy as np  # noqa: PLC0415  0.3 s to import, only where sound is looked at
+        import numpy as np
 
         try:
             runtime: Any = importlib.import_module("onnxruntime")
@@ -81,7 +81,7 @@ class Silero:
         `listeners` has as many rows as there are windows and is updated. One run of the network,
         which does not hold the interpreter's lock.
         """
-        import numpy as np  # noqa: PLC0415  see above
+        import numpy as np
 
         pcm = mulaw.decode(b"".join(windows)).astype(np.float32) / np.float32(_PCM_FULL_SCALE)
         samples = pcm.reshape(len(windows), WINDOW_BYTES)
@@ -96,7 +96,7 @@ class Silero:
 
 def listeners(count: int) -> Listeners:
     """Return the memory of `count` calls that have heard nothing yet."""
-    import numpy as np  # noqa: PLC0415  see above
+    import numpy as np
 
     return Listeners(
         state=np.zeros((2, count, _STATE_WIDTH), dtype=np.float32),

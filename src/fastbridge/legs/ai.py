@@ -33,7 +33,7 @@ class AiDoor:
     """How every call of a worker reaches the AI: one client, made once."""
 
     def __init__(self, settings: Settings) -> None:
-        import openai  # noqa: PLC0415  1.35 s to import
+        import openai
 
         key = settings.openai_api_key or NO_KEY
         self._settings = settings
@@ -46,22 +46,21 @@ class AiDoor:
 
     def warm_up(self) -> None:
         """Import and build what the first connection needs: the first call must not pay for it."""
-        import openai.lib._websocket  # noqa: PLC0415, PLC2701
-        import openai.types.realtime  # noqa: F401, PLC0415
-
         self._manager()
 
     def _manager(self) -> Any:
+        # All of these go to `websockets.connect`; `openai` types only some of them.
+        options: Any = {
+            "compression": None,
+            "max_size": RECEIVE_BYTES_MAX,
+            "max_queue": RECEIVE_FRAMES_MAX,
+            "open_timeout": self._settings.ai_connect_timeout_s,
+            "close_timeout": CLOSE_PATIENCE_S,
+        }
         return self._client.realtime.connect(
             model=self._settings.model,
             extra_headers=self._headers,
-            websocket_connection_options={
-                "compression": None,
-                "max_size": RECEIVE_BYTES_MAX,
-                "max_queue": RECEIVE_FRAMES_MAX,
-                "open_timeout": self._settings.ai_connect_timeout_s,
-                "close_timeout": CLOSE_PATIENCE_S,
-            },
+            websocket_connection_options=options,
         )
 
     async def connect(self) -> AsyncRealtimeConnection:
@@ -70,8 +69,8 @@ class AiDoor:
         Raises:
             AiUnreachableError: refused, timed out, wrong key or address; the reason is in words.
         """
-        import openai  # noqa: PLC0415
-        import websockets.exceptions  # noqa: PLC0415
+        import openai
+        import websockets.exceptions
 
         try:
             async with asyncio.timeout(self._settings.ai_connect_timeout_s):
@@ -136,7 +135,7 @@ class AiLeg:
 
     async def messages(self) -> AsyncIterator[bytes]:
         """Yield each server event, undecoded, until the socket is closed by either side."""
-        import websockets.exceptions  # noqa: PLC0415
+        import websockets.exceptions
 
         while True:
             try:

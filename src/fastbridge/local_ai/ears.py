@@ -107,7 +107,7 @@ class Ears:
 
     def _score(self, windows: list[bytes], batch: list[Ear]) -> list[float]:
         """Run the network in the thread, on the joined memories of the sessions."""
-        import numpy as np  # noqa: PLC0415  0.3 s to import, only where sound is looked at
+        import numpy as np
 
         joined = Listeners(
             np.concatenate([ear.memory.state for ear in batch], axis=1),

@@ -80,7 +80,7 @@ class EspeakVoice:
 
     def render(self, text: str, speed: float) -> bytes:
         """Return the text as mu-law; raises CalledProcessError or TimeoutExpired."""
-        import numpy as np  # noqa: PLC0415  0.3 s to import, only where sound is made
+        import numpy as np
 
         pace = str(round(_ESPEAK_WORDS_PER_MINUTE * speed))
         command = [self._program, "-v", "en-us", "-s", pace, "--stdin", "--stdout"]
@@ -166,7 +166,7 @@ class Booth:
 
 def _telephone(samples: NDArray[np.float32], rate_hz: int) -> bytes:
     """Return samples (-1..1) as mu-law at 8 kHz: silence trimmed, peak at 0.7 of full scale."""
-    import numpy as np  # noqa: PLC0415  0.3 s to import, only where sound is made
+    import numpy as np
 
     try:
         soxr: Any = importlib.import_module("soxr")

@@ -1,1 +1,1 @@
-"""Models of the other side of each wire, without I/O: shared by the embedded AI, the caller and the tests."""
+"""Models of the other side of each wire, without I/O, for whoever plays it."""
