@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastbridge._ring import MulawRing, PagePool
-from fastbridge.call import Call
+from fastbridge.call import Call, history_frames
 from fastbridge.config import Settings
 from fastbridge.events import (
     BargeInDecided,
@@ -62,6 +62,7 @@ class Line:
         self.now_ns = 10_000 * NS_PER_MS
         ring = self.ring or MulawRing(
             pool=PagePool(bytes_max=8 << 20),
+            rewind_frames=history_frames(self.settings.lead_ms),
             backlog_frames_max=self.settings.backlog_seconds_max * 50,
         )
         self.call = Call(self.settings, ring, self.now_ns)

@@ -102,7 +102,10 @@ def test_a_barge_in_clears_cancels_and_truncates_over_real_sockets() -> None:
             await ai.speak(ws, audio(8000))
 
         ai = RudeAi(talk)
-        async with ai.listening() as url, bridge(settings_for(url, echo_window_ms=0)) as rig:
+        async with (
+            ai.listening() as url,
+            bridge(settings_for(url, echo_window_ms=0, barge_in="instant")) as rig,
+        ):
             phone = await rig.phone()
             await phone.start()
             await phone.wait_for("media", 30)

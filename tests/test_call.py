@@ -44,7 +44,7 @@ from fastbridge.events import (
 )
 from fastbridge.mulaw import FRAME_BYTES, SILENCE
 
-QUIET = Settings(greeting="")
+QUIET = Settings(greeting="", barge_in="instant")
 
 
 def turn(line: Line, item: str = "item_turn") -> None:
@@ -578,7 +578,7 @@ def test_a_guarded_sound_that_outlives_the_answer_is_a_plain_turn() -> None:
     line.caller_starts(ago_ms=20)
     assert line.decisions == []
     line.run(600)
-    assert [(one.outcome, one.reason) for one in line.decisions] == [("ignored", "not_speaking")]
+    assert [(one.outcome, one.reason) for one in line.decisions] == [("withdrawn", "not_speaking")]
     assert line.call.user_has_spoken
 
 
@@ -631,7 +631,7 @@ def test_labels_say_greeting_for_the_greeting_and_ai_talk_afterwards() -> None:
 
 def test_greeting_sent_and_user_has_spoken() -> None:
     """`greeting_sent` follows the first frame of the greeting; `user_has_spoken` real speech."""
-    line = Line()
+    line = Line(Settings(barge_in="instant"))
     assert not line.call.greeting_sent
     line.response("r0")
     assert not line.call.greeting_sent

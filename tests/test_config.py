@@ -36,7 +36,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert (settings.port, settings.lead_ms, settings.window_frames) == (5050, 200, 150)
     assert (settings.model, settings.barge_in, settings.echo_window_ms) == (
         "gpt-realtime-2.1",
-        "instant",
+        "reversible",
         350,
     )
     assert (settings.backlog_seconds_max, settings.backlog_pool_max_bytes) == (240, 256 * 2**20)
@@ -90,7 +90,7 @@ def test_all_problems_are_reported_together() -> None:
             "FASTBRIDGE_PORT": "99999",
             "FASTBRIDGE_PHASES": "four",
             "FASTBRIDGE_VAD_THRESHOLD": "nan",
-            "FASTBRIDGE_BARGE_IN": "reversible",
+            "FASTBRIDGE_BARGE_IN": "sometimes",
             "FASTBRIDGE_PUBLIC_URL": "http://x.example",
             "FASTBRIDGE_LANGUAGE": "# English",
         },

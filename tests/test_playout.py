@@ -16,9 +16,9 @@ MS = NS_PER_MS
 
 
 def playout(lead_ms: int = 200) -> Playout:
-    ring = MulawRing(pool=PagePool(bytes_max=4 << 20), backlog_frames_max=10_000)
+    ring = MulawRing(pool=PagePool(bytes_max=4 << 20), backlog_frames_max=10_000, rewind_frames=100)
     ring.set_template(b"<", b">")
-    return Playout(ring, lead_ms=lead_ms, now_ns=0)
+    return Playout(ring, lead_ms=lead_ms, now_ns=0, history_frames=100)
 
 
 def put(one: Playout, item: str, count: int, response: str = "r") -> int:

@@ -290,7 +290,7 @@ def test_metrics_tell_what_the_calls_do() -> None:
             await ai.speak(ws, audio(5000))
 
         ai = RudeAi(talk)
-        async with ai.listening() as url, bridge(settings_for(url)) as rig:
+        async with ai.listening() as url, bridge(settings_for(url, barge_in="instant")) as rig:
             phone = await rig.phone()
             await phone.start()
             await phone.speak(10)

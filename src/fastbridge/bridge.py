@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
-from fastbridge.call import Call
+from fastbridge.call import Call, history_frames
 from fastbridge.config import Settings
 from fastbridge.events import (
     AiLost,
     AppendCallerAudio,
     BargeInConfirmed,
     BargeInDecided,
+    BargeInHeld,
     CancelResponse,
     CarrierStarted,
     CarrierStopped,
@@ -47,7 +48,7 @@ from fastbridge.events import (
 from fastbridge.legs.ai import AiDoor, AiLeg, AiUnreachableError
 from fastbridge.legs.carrier import CarrierLeg
 from fastbridge.metrics import Totals
-from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, NS_PER_MS
+from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, NS_PER_MS
 from fastbridge.pacing import Heartbeat
 from fastbridge.wire import realtime
 from fastbridge.wire.faults import AiError, CarrierError
@@ -106,6 +107,7 @@ class Bridge:
         self.carrier = carrier
         self.ring = MulawRing(
             window_frames=settings.window_frames,
+            rewind_frames=history_frames(settings.lead_ms),
             pool=worker.pool,
             backlog_frames_max=settings.backlog_seconds_max * 1000 // FRAME_MS,
         )
@@ -390,8 +392,14 @@ class Bridge:
                 "flushed_bytes": command.flushed_bytes,
                 "onset_to_decision_ms": (command.decided_ns - command.onset_ns) // NS_PER_MS,
                 "label": command.label,
+                "speech_ms": command.speech_ms,
+                "rewound_ms": command.rewound_bytes // BYTES_PER_MS,
+                "source": command.source,
             },
         )
+
+    def _do_held(self, command: BargeInHeld) -> None:
+        self.worker.totals.held(command, time.monotonic_ns())
 
     def _do_confirmed(self, command: BargeInConfirmed) -> None:
         self.worker.totals.confirmed(command)
@@ -410,5 +418,6 @@ class Bridge:
         CloseAi: _do_close_ai,
         Noted: _do_note,
         BargeInDecided: _do_decided,
+        BargeInHeld: _do_held,
         BargeInConfirmed: _do_confirmed,
     }

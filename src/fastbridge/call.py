@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fastbridge._ring import FULL, STALE, MulawRing
 from fastbridge.amends import Amends
+from fastbridge.barge_in import Judge
 from fastbridge.config import Settings
+from fastbridge.counters import CallCounters
+from fastbridge.early_audio import EarlyAudio
 from fastbridge.echo_guard import EchoGuard, InputClock
 from fastbridge.events import (
     AiErrored,
@@ -23,6 +26,7 @@ from fastbridge.events import (
     AudioEnded,
     BargeInConfirmed,
     BargeInDecided,
+    BargeInHeld,
     CancelResponse,
     CarrierStarted,
     CarrierStopped,
@@ -48,11 +52,13 @@ from fastbridge.events import (
     SessionUpdated,
     SpeechStarted,
     SpeechStopped,
+    TranscriptHeard,
     TruncateItem,
 )
-from fastbridge.mulaw import NS_PER_MS, bytes_of_ms, ms_of_bytes, ns_of_bytes
+from fastbridge.mulaw import FRAME_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes, ns_of_bytes
 from fastbridge.playout import Playout
 from fastbridge.requester import AI_TALK, GREETING, Ask, Requester
+from fastbridge.talk import Act, Candidate, State
 
 NS_PER_S: Final = 1_000 * NS_PER_MS
 NEVER_NS: Final = 1 << 62
@@ -73,56 +79,20 @@ BENIGN_AI_ERRORS: Final = frozenset(
 
 
 @dataclass(slots=True)
-class CallCounters:
-    """Plain integers of one call; summed over calls when scraped."""
-
-    caller_frames: int = 0
-    caller_bytes: int = 0
-    caller_bytes_dropped: int = 0
-    caller_bytes_held_out: int = 0
-    ai_deltas: int = 0
-    ai_bytes: int = 0
-    stale_deltas_dropped: int = 0
-    bad_deltas: int = 0
-    backlog_full: int = 0
-    frames_sent: int = 0
-    barge_ins: int = 0
-    barge_ins_ignored: int = 0
-    flushed_bytes: int = 0
-    truncates: int = 0
-    truncates_refused: int = 0
-    deletes: int = 0
-    responses: int = 0
-    responses_failed: int = 0
-    responses_dead_at_birth: int = 0
-    ai_errors: int = 0
-    ai_errors_benign: int = 0
-    requests_lost: int = 0
-    digits: int = 0
-
-    def add(self, other: CallCounters) -> None:
-        """Add another call's counts to this sum."""
-        for entry in fields(self):
-            setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))
-
-
-@dataclass(slots=True)
-class _Parked:
-    """A guarded candidate that waits for the end of its window."""
-
-    event: SpeechStarted
-    onset_ns: int
-    trigger_ns: int
-    deadline_ns: int
-
-
-@dataclass(slots=True)
-class _Barge:
-    """The latest commit, until the carrier has confirmed its clear."""
+class _Clear:
+    """The latest clear, until the carrier has confirmed it."""
 
     fence: str
     generation: int
     trigger_ns: int
+
+
+def history_frames(lead_ms: int) -> int:
+    """Return how many sent frames a ring must keep for a resume that is never clipped.
+
+    The lead, a round trip of up to 600 ms, and the way back to a quiet frame; at least 1 s.
+    """
+    return max(50, (lead_ms + 600 + 120) // FRAME_MS + 1)
 
 
 class Call:
@@ -136,7 +106,12 @@ class Call:
 
     def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
         self.settings = settings
-        self.playout = Playout(ring, lead_ms=settings.lead_ms, now_ns=now_ns)
+        self.playout = Playout(
+            ring,
+            lead_ms=settings.lead_ms,
+            now_ns=now_ns,
+            history_frames=history_frames(settings.lead_ms),
+        )
         self.input_clock = InputClock()
         self.guard = EchoGuard(settings.echo_window_ms)
         self.requester = Requester()
@@ -148,6 +123,8 @@ class Call:
         self.is_ready = False
         self.end_reason = ""
         self._padding_ms = settings.vad_prefix_padding_ms
+        is_server_vad = settings.turn_detection == "server_vad"
+        self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
         self._commands: list[Command] = []
         # Responses that still generate, with their labels; the finished and the dead by id.
         self._responses: dict[str, str] = {}
@@ -155,18 +132,19 @@ class Call:
         self._dead: deque[str] = deque(maxlen=RESPONSES_KEPT)
         self._labels: dict[str, str] = {}
         self._amends = Amends()
-        self._rejected_items: deque[str] = deque(maxlen=16)
-        self._parked: _Parked | None = None
-        self._barge: _Barge | None = None
-        self._held: deque[tuple[str, int, int]] = deque()
-        self._held_bytes = 0
-        self._held_bytes_max = bytes_of_ms(settings.caller_hold_ms_max)
+        self.judge = Judge(settings)
+        # Caller items judged to be no speech, and those whose turn ended before the verdict.
+        self._noise_items: deque[str] = deque(maxlen=16)
+        self._early_items: deque[str] = deque(maxlen=16)
+        self._clear: _Clear | None = None
+        self._greeting_began_ns = 0
+        self._early = EarlyAudio(bytes_of_ms(settings.caller_hold_ms_max))
         self._is_carrier_open = True
         self._is_ai_open = False
         self._closing = ""
         self._start_deadline_ns = now_ns + int(settings.start_timeout_s * NS_PER_S)
         self._end_deadline_ns = now_ns + int(settings.call_seconds_max * NS_PER_S)
-        self._silence_ns = int(settings.carrier_silence_s * NS_PER_S)
+        self._watchdog_ns = int(settings.carrier_silence_s * NS_PER_S)
         self._last_audio_ns = now_ns
         self._drain_deadline_ns = NEVER_NS
         self._doors: dict[type, Callable[[Any, int], None]] = {
@@ -178,6 +156,7 @@ class Call:
             SessionUpdated: self._on_session_updated,
             SpeechStarted: self._on_speech_started,
             SpeechStopped: self._on_speech_stopped,
+            TranscriptHeard: self._on_transcript,
             InputCommitted: self._on_input_committed,
             ResponseCreated: self._on_response_created,
             ItemAdded: self._on_item_added,
@@ -202,6 +181,15 @@ class Call:
     def is_ai_generating(self) -> bool:
         """Say whether a live response is still being made."""
         return bool(self._responses)
+
+    def state(self, now_ns: int) -> State:
+        """Return where the AI's answer is: silent, pending, playing or held."""
+        if self.playout.is_held:
+            return State.HELD
+        if self.playout.unheard_bytes(now_ns) > 0:
+            return State.PLAYING
+        is_pending = self.requester.is_pending or self.is_ai_generating
+        return State.PENDING if is_pending else State.SILENT
 
     def is_ai_audible(self, now_ns: int) -> bool:
         """Say whether AI audio reaches the ear now."""
@@ -246,12 +234,7 @@ class Call:
         if self.is_ready:
             self.input_clock.append(count, now_ns)
             return True
-        self._held.append((payload, count, now_ns))
-        self._held_bytes += count
-        while self._held_bytes > self._held_bytes_max:
-            dropped = self._held.popleft()[1]
-            self._held_bytes -= dropped
-            self.counts.caller_bytes_held_out += dropped
+        self.counts.caller_bytes_held_out += self._early.keep(payload, count, now_ns)
         return False
 
     def append_refused(self, count: int) -> None:
@@ -310,14 +293,15 @@ class Call:
         if message is not None:
             self.counts.frames_sent += 1
             if not self.greeting_sent:
-                self._look_for_greeting()
+                self._look_for_greeting(now_ns)
         return message
 
-    def _look_for_greeting(self) -> None:
+    def _look_for_greeting(self, now_ns: int) -> None:
         """Notice the first frame of the greeting on its way; done once, then never again."""
         response_id = self.playout.response_sent_last()
         if self._labels.get(response_id) == GREETING:
             self.greeting_sent = True
+            self._greeting_began_ns = now_ns
             self._note("greeting is on its way to the caller")
 
     def take_mark(self) -> str | None:
@@ -351,15 +335,16 @@ class Call:
 
     def _check_deadlines(self, now_ns: int) -> None:
         """Compare the clock with everything that waits for it; cheap, every heartbeat."""
-        if self._parked is not None and now_ns >= self._parked.deadline_ns:
-            parked, self._parked = self._parked, None
-            self._decide(parked, now_ns)
+        if self.judge.candidate is not None:
+            self._act(self.judge.due(self.state(now_ns), now_ns), now_ns)
+            if self.judge.candidate is not None and not self._can_be_interrupted(now_ns):
+                self._act(self.judge.gone(self.state(now_ns)), now_ns)
         if self._closing:
             self._check_drained(now_ns)
             return
         if not self.stream_sid and now_ns >= self._start_deadline_ns:
             self._end("start_timeout", now_ns)
-        elif now_ns - self._last_audio_ns >= self._silence_ns and self.stream_sid:
+        elif now_ns - self._last_audio_ns >= self._watchdog_ns and self.stream_sid:
             self._end("carrier_silent", now_ns)
         elif now_ns >= self._end_deadline_ns:
             self._note("the call reached its maximum duration", "warning")
@@ -382,7 +367,7 @@ class Call:
         self.end_reason = reason
         self._is_carrier_open = False
         self._closing = reason
-        self._parked = None
+        self.judge.close(now_ns, was_noise=False)
         self._responses.clear()
         self.counts.flushed_bytes += self.playout.flush(now_ns)[0]
         self._commands += [CloseCarrier(reason), CloseAi(reason)]
@@ -398,9 +383,9 @@ class Call:
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
         mark = self.playout.mark_echoed(event.name, now_ns)
-        if mark is not None and self._barge is not None and mark.name == self._barge.fence:
-            barge, self._barge = self._barge, None
-            self._commands.append(BargeInConfirmed(barge.generation, barge.trigger_ns, now_ns))
+        if mark is not None and self._clear is not None and mark.name == self._clear.fence:
+            clear, self._clear = self._clear, None
+            self._commands.append(BargeInConfirmed(clear.generation, clear.trigger_ns, now_ns))
 
     def _on_digit(self, event: DigitPressed, _: int) -> None:
         self.counts.digits += 1
@@ -429,20 +414,19 @@ class Call:
         if self.is_ready:
             return
         self.is_ready = True
-        self._release_held()
+        self._release_early()
         if self.settings.greeting:
             words = (
                 f"Greet the caller now. Say exactly this and then wait: {self.settings.greeting}"
             )
             self._request(Ask(GREETING, words), now_ns)
 
-    def _release_held(self) -> None:
-        if self._held:
-            for _, count, arrived_ns in self._held:
-                self.input_clock.append(count, arrived_ns)
-            self._commands.append(AppendCallerAudio(tuple(entry[0] for entry in self._held)))
-        self._held.clear()
-        self._held_bytes = 0
+    def _release_early(self) -> None:
+        kept = self._early.release()
+        for one in kept:
+            self.input_clock.append(one.count, one.arrived_ns)
+        if kept:
+            self._commands.append(AppendCallerAudio(tuple(one.payload for one in kept)))
 
     def _request(self, wish: Ask, now_ns: int) -> None:
         if not self._closing:
@@ -559,7 +543,7 @@ class Call:
         return self.requester.is_pending or self.is_ai_speaking(now_ns)
 
     def _on_speech_started(self, event: SpeechStarted, now_ns: int) -> None:
-        """Judge a candidate: a plain turn, an interruption, or one to be doubted for a while.
+        """Take the AI's report of a sound.
 
         `audio_start_ms` contains the detector's padding, which is not speech: the onset lies
         `prefix_padding_ms` later (protocol: input audio buffer, speech_started).
@@ -568,92 +552,194 @@ class Call:
             return
         input_bytes = bytes_of_ms(event.audio_start_ms + self._padding_ms)
         onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
-        candidate = _Parked(event, onset_ns, now_ns, now_ns)
-        if not self._can_be_interrupted(now_ns):
-            self.user_has_spoken = True
+        if self.judge.candidate is None:
+            was_noise = self.judge.verdict_on(onset_ns)
+            if was_noise is not None:
+                if was_noise:
+                    self._noise_items.append(event.item_id)
+                return
+        self._sound(onset_ns, now_ns, is_local=False, item_id=event.item_id)
+
+    def _sound(self, onset_ns: int, now_ns: int, *, is_local: bool, item_id: str = "") -> None:
+        """Judge a sound that began: a turn, an interruption, or one to be doubted for a while."""
+        state = self.state(now_ns)
+        if state is not State.SILENT and self._is_protected(now_ns):
+            self._ignore_for_greeting(onset_ns, now_ns, is_local=is_local)
             return
         doubt = self.guard.judge(onset_ns, self.playout, now_ns)
-        if doubt is None:
-            self._commit(candidate, now_ns)
-        elif self._parked is None:
-            # The rest of the window, counted from now: the report of a sound that lasts longer
-            # would be as late as this one is.
-            candidate.deadline_ns = now_ns + doubt.window_end_ns - doubt.onset_ns
-            self._parked = candidate
+        act = self.judge.onset(
+            state, onset_ns, now_ns, doubt=doubt, is_local=is_local, item_id=item_id
+        )
+        self._act(act, now_ns)
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
-        """A guarded sound that ended inside its window was our echo: nothing happens."""
-        if self._parked is None or self._parked.event.item_id != event.item_id:
+        """Take the AI's report that a sound ended; its own silence window is not sound."""
+        one = self.judge.candidate
+        if one is None or event.item_id not in one.items or one.is_local:
             return
-        parked, self._parked = self._parked, None
-        self._rejected_items.append(event.item_id)
-        self._ignore(parked, "echo", now_ns)
+        input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
+        ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
+        self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+
+    def _on_transcript(self, event: TranscriptHeard, now_ns: int) -> None:
+        """Words were heard in a sound that is being judged: it was speech."""
+        one = self.judge.candidate
+        if one is not None and event.item_id in one.items:
+            self._act(self.judge.confirmed(self.state(now_ns)), now_ns)
 
     def _on_input_committed(self, event: InputCommitted, now_ns: int) -> None:
         """The caller's turn ended: ask for an answer, unless the sound was judged no speech."""
-        if event.item_id in self._rejected_items:
-            self.counts.deletes += 1
-            self._commands.append(DeleteItem(event.item_id))
-        elif self.is_ready:
+        one = self.judge.candidate
+        if event.item_id in self._noise_items:
+            self._tell([DeleteItem(event.item_id)])
+        elif one is not None and event.item_id in one.items:
+            self._early_items.append(event.item_id)
+            if self.settings.turn_detection == "semantic_vad":
+                self._act(self.judge.confirmed(self.state(now_ns)), now_ns)
+        elif self.is_ready and self.settings.barge_in != "server":
             self._request(Ask(AI_TALK), now_ns)
 
-    def _decide(self, parked: _Parked, now_ns: int) -> None:
-        """The window of a guarded sound is over and it did not stop: it is speech."""
-        if self._can_be_interrupted(now_ns):
-            self._commit(parked, now_ns)
-        else:
+    # ----------------------------------------------------------------- verdicts
+
+    def _act(self, act: Act, now_ns: int) -> None:
+        """Do what the judge said."""
+        if act is Act.HOLD:
+            self._hold(now_ns)
+        elif act is Act.COMMIT:
+            self._commit(now_ns)
+        elif act is Act.RESUME:
+            self._resume(now_ns)
+        elif act is Act.TURN:
             self.user_has_spoken = True
-            self._ignore(parked, "not_speaking", now_ns)
+        elif act is Act.IGNORE:
+            one = self.judge.candidate
+            is_echo = one is not None and one.is_parked
+            self._reject("ignored", "echo" if is_echo else "too_short", now_ns)
+        elif act is Act.WITHDRAW:
+            self._withdraw(now_ns)
 
-    def _ignore(self, candidate: _Parked, reason: str, now_ns: int) -> None:
-        self.counts.barge_ins_ignored += 1
-        self._commands.append(
-            BargeInDecided(
-                outcome="ignored",
-                reason=reason,
-                onset_ns=candidate.onset_ns,
-                trigger_ns=candidate.trigger_ns,
-                decided_ns=now_ns,
-                generation=self.generation,
-                heard_ms=0,
-                flushed_bytes=0,
-                label=self.label(now_ns),
-            )
-        )
+    def _hold(self, now_ns: int) -> None:
+        """Fall silent for a sound that is yet to be judged; nothing is lost."""
+        one = self.judge.candidate
+        assert one is not None  # noqa: S101  the judge holds for a candidate only
+        fence = self.playout.hold(now_ns)
+        self.counts.holds += 1
+        self._clear = _Clear(fence.name, self.generation, one.trigger_ns)
+        self._commands.append(ClearCarrier(fence.name))
+        self._commands.append(BargeInHeld(one.onset_ns, one.trigger_ns, now_ns))
 
-    def _commit(self, candidate: _Parked, now_ns: int) -> None:
-        """Fall silent: one function, finished before anything is written or awaited.
+    def _resume(self, now_ns: int) -> None:
+        """The sound was nothing: go on where the ear was."""
+        rewound = self.playout.resume()
+        self.counts.resumes += 1
+        self._reject("resumed", "too_short", now_ns, rewound_bytes=rewound)
 
-        Flush (ring, backlog, ledger, generation) -> carrier `clear` and fence mark -> cancel by
-        id -> truncate what was partly heard, delete what was not heard at all.
+    def _reject(self, outcome: str, reason: str, now_ns: int, *, rewound_bytes: int = 0) -> None:
+        """Close a candidate that was no speech: it gets no answer and leaves no item."""
+        one = self.judge.close(now_ns, was_noise=True)
+        if one is None:
+            return
+        self.counts.barge_ins_ignored += outcome == "ignored"
+        self._noise_items.extend(one.items)
+        early = [item for item in one.items if item in self._early_items]
+        self._record(one, outcome, reason, now_ns, rewound_bytes=rewound_bytes)
+        self._tell([DeleteItem(item) for item in early])
+
+    def _withdraw(self, now_ns: int) -> None:
+        """The answer went away while a sound was judged: the sound is an ordinary turn."""
+        if self.playout.is_held:
+            self.playout.resume()
+        one = self.judge.close(now_ns, was_noise=False)
+        if one is None:
+            return
+        self.user_has_spoken = True
+        self._record(one, "withdrawn", "not_speaking", now_ns)
+        self._answer_early(one, now_ns)
+
+    def _answer_early(self, one: Candidate, now_ns: int) -> None:
+        """Ask for the answer to a turn that had ended before its sound was judged."""
+        if any(item in self._early_items for item in one.items):
+            self._early_items.clear()
+            if self.settings.barge_in != "server":
+                self._request(Ask(AI_TALK), now_ns)
+
+    def _commit(self, now_ns: int) -> None:
+        """The answer ends: one function, finished before anything is written or awaited.
+
+        Flush (ring, backlog, ledger, generation) -> carrier `clear` and fence mark, unless a
+        hold has sent them -> cancel by id -> truncate what was partly heard, delete what was not
+        heard at all.
         """
-        label = self.label(now_ns)
+        one = self.judge.close(now_ns, was_noise=False)
+        assert one is not None  # noqa: S101  the judge commits a candidate only
+        label, was_held = self.label(now_ns), self.playout.is_held
         known = self.playout.item_ids
         flushed, items = self.playout.flush(now_ns)
-        fence = self.playout.fence(now_ns)
-        self._commands.append(ClearCarrier(fence.name))
+        if not was_held:
+            fence = self.playout.fence(now_ns)
+            self._commands.append(ClearCarrier(fence.name))
+            self._clear = _Clear(fence.name, self.generation, one.trigger_ns)
         self.requester.withdraw()
         dead = list(self._responses)
-        for response_id in dead:
-            self._commands.append(CancelResponse(response_id))
-        self._barge = _Barge(fence.name, self.generation, candidate.trigger_ns)
+        if self.settings.barge_in != "server":
+            self._commands += map(CancelResponse, dead)
         self.user_has_spoken = True
         self.counts.barge_ins += 1
         self.counts.flushed_bytes += flushed
-        self._commands.append(
-            BargeInDecided(
-                outcome="committed",
-                reason="speech",
-                onset_ns=candidate.onset_ns,
-                trigger_ns=candidate.trigger_ns,
-                decided_ns=now_ns,
-                generation=self.generation,
-                heard_ms=ms_of_bytes(sum(item.heard_bytes for item in items)),
-                flushed_bytes=flushed,
-                label=label,
-            )
+        heard_ms = ms_of_bytes(sum(item.heard_bytes for item in items))
+        self._record(
+            one, "committed", "speech", now_ns, heard_ms=heard_ms, flushed=flushed, label=label
         )
         amends = self._amends.cut(items, known, dead)
         for response_id in dead:
             self._kill(response_id)
         self._tell(amends)
+        self._answer_early(one, now_ns)
+
+    def _record(
+        self,
+        one: Candidate,
+        outcome: str,
+        reason: str,
+        now_ns: int,
+        *,
+        heard_ms: int = 0,
+        flushed: int = 0,
+        rewound_bytes: int = 0,
+        label: str = "",
+    ) -> None:
+        """Emit the one decision every candidate ends with."""
+        self._commands.append(
+            BargeInDecided(
+                outcome=outcome,
+                reason=reason,
+                onset_ns=one.onset_ns,
+                trigger_ns=one.trigger_ns,
+                decided_ns=now_ns,
+                generation=self.generation,
+                heard_ms=heard_ms,
+                flushed_bytes=flushed,
+                label=label or self.label(now_ns),
+                speech_ms=one.speech_ms,
+                rewound_bytes=rewound_bytes,
+                source="local" if one.is_local else "server",
+            )
+        )
+
+    # ----------------------------------------------------------------- greeting protection
+
+    def _is_protected(self, now_ns: int) -> bool:
+        """Say whether the greeting is playing, or wanted, and may not be interrupted."""
+        kind = self.settings.greeting_protection
+        if kind == "off" or self.label(now_ns) != GREETING:
+            return False
+        if kind == "played" or not self._greeting_began_ns:
+            return True
+        protected_ns = self.settings.greeting_protection_ms * NS_PER_MS
+        return now_ns - self._greeting_began_ns < protected_ns
+
+    def _ignore_for_greeting(self, onset_ns: int, now_ns: int, *, is_local: bool) -> None:
+        """Let the greeting go on; what the caller says is heard by the AI all the same."""
+        one = Candidate(onset_ns, now_ns, is_local)
+        self.counts.barge_ins_ignored += 1
+        self._record(one, "ignored", "greeting", now_ns)

@@ -249,10 +249,45 @@ class Settings:
         "off", ("off", "near_field", "far_field"), "Noise reduction the AI applies to the caller."
     )
     barge_in: str = _one_of(
-        "instant",
-        ("instant",),
-        "How an interruption is judged. instant: every accepted one ends the answer at once"
-        " (reversible and server are not built yet).",
+        "reversible",
+        ("reversible", "instant", "server"),
+        "How an interruption is judged. reversible: silence at once, decided while silent;"
+        " instant: every accepted sound ends the answer; server: the model owns the turn.",
+    )
+    resume_ms: int = _whole(
+        250, 0, 2000, "Sounds shorter than these milliseconds were nothing: the answer goes on."
+    )
+    commit_ms: int = _whole(
+        700, 50, 5000, "A sound of these milliseconds is speech: the answer ends."
+    )
+    verdict_ms: int = _whole(
+        900, 0, 10_000, "Milliseconds after a sound between both in which a verdict is awaited."
+    )
+    short_speech: str = _one_of(
+        "resume",
+        ("resume", "commit"),
+        "What a sound between `resume_ms` and `commit_ms` without a verdict is taken for.",
+    )
+    greeting_protection: str = _one_of(
+        "off",
+        ("off", "played", "first"),
+        "Whether the greeting can be interrupted: off (it can), played (not until it was heard),"
+        " first (not in its first `greeting_protection_ms`).",
+    )
+    greeting_protection_ms: int = _whole(
+        2000, 0, 60_000, "Milliseconds of the greeting that `first` protects."
+    )
+    energy_floor: int = _whole(
+        60, 0, 8000, "Mean amplitude (of 8,159) below which caller audio is silence to us."
+    )
+    echo_calls_max: int = _whole(
+        8, 0, 200, "Calls per worker that may have echo cancellation at once (extra [echo])."
+    )
+    detector: str = _one_of(
+        "auto",
+        ("auto", "silero", "energy", "server"),
+        "Who hears the caller first. auto: silero where extra [vad] is installed, else server;"
+        " energy: loudness alone (fires on noise); server: the AI's speech_started.",
     )
     echo_window_ms: int = _whole(
         350, 0, 2000, "Milliseconds after the AI starts to sound in which echo is suspected."
@@ -492,6 +527,18 @@ def _check_lead(values: Mapping[str, Any]) -> Problem | None:
     return _problem("lead_ms", values["lead_ms"], f"less than the window's {window_ms} ms")
 
 
+def _check_verdict(values: Mapping[str, Any]) -> Problem | None:
+    """A sound that is too short to be speech must be shorter than one that is."""
+    if values["resume_ms"] <= values["commit_ms"]:
+        return None
+    return _problem(
+        "resume_ms",
+        values["resume_ms"],
+        f"at most FASTBRIDGE_COMMIT_MS ({values['commit_ms']})",
+        "lower it, or raise FASTBRIDGE_COMMIT_MS",
+    )
+
+
 def _check_backlog(values: Mapping[str, Any]) -> Problem | None:
     least_bytes = values["backlog_seconds_max"] * _BYTES_PER_SECOND
     if values["backlog_pool_max_bytes"] >= least_bytes:
@@ -525,6 +572,7 @@ def _check_after_stream(values: Mapping[str, Any]) -> Problem | None:
 
 _COMBINATIONS: Final = (
     (("lead_ms", "window_frames"), _check_lead),
+    (("resume_ms", "commit_ms"), _check_verdict),
     (("backlog_seconds_max", "backlog_pool_max_bytes"), _check_backlog),
     (("twilio_auth_token", "twilio_shared_key_secret"), _check_shared_key),
     (("after_stream", "after_stream_value"), _check_after_stream),

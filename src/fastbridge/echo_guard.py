@@ -9,11 +9,11 @@ a detector's report is late by its own padding and by the way to the AI.
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from typing import Final
 
 from fastbridge.mulaw import NS_PER_MS, ns_of_bytes
 from fastbridge.playout import Playout
+from fastbridge.talk import Doubt
 
 # Arrival times of the last caller frames: 1,024 messages are about 20 s at 20 ms each.
 ARRIVALS_KEPT: Final = 1024
@@ -59,14 +59,6 @@ class InputClock:
             if previous <= input_bytes:
                 break
         return found_ns
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A guarded sound: when it began at the ear, and when the window that doubts it ends."""
-
-    onset_ns: int
-    window_end_ns: int
 
 
 class EchoGuard:

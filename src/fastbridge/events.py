@@ -81,6 +81,30 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class TranscriptHeard:
+    """The AI wrote down words of the caller: what it heard was speech. The words stay there."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechScore:
+    """Our own detector's verdict on the caller's audio up to `at_ms` of audio received."""
+
+    at_ms: int
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class EchoMeasured:
+    """The probe's answer: whether this call has an echo path, its delay and its loss."""
+
+    has_echo: bool
+    delay_ms: int = 0
+    loss_db: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class InputCommitted:
     """The caller's turn ended: its audio became a conversation item."""
 
@@ -155,6 +179,9 @@ Event: TypeAlias = (
     | SessionUpdated
     | SpeechStarted
     | SpeechStopped
+    | TranscriptHeard
+    | SpeechScore
+    | EchoMeasured
     | InputCommitted
     | ResponseCreated
     | ItemAdded
@@ -256,11 +283,21 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class BargeInHeld:
+    """The AI fell silent for a candidate that is yet to be judged."""
+
+    onset_ns: int
+    trigger_ns: int
+    held_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class BargeInDecided:
     """How one candidate ended. Times are monotonic nanoseconds; `onset_ns` is estimated.
 
-    `outcome` is `committed` or `ignored`; `reason` is one of a closed set: speech, echo,
-    not_speaking.
+    `outcome` is committed, resumed, withdrawn or ignored; `reason` is one of a closed set:
+    speech, verdict, echo, too_short, greeting, not_speaking. `source` says who heard it first:
+    local or server.
     """
 
     outcome: str
@@ -272,6 +309,9 @@ class BargeInDecided:
     heard_ms: int
     flushed_bytes: int
     label: str
+    speech_ms: int = 0
+    rewound_bytes: int = 0
+    source: str = "server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +336,7 @@ Command: TypeAlias = (
     | CloseCarrier
     | CloseAi
     | Noted
+    | BargeInHeld
     | BargeInDecided
     | BargeInConfirmed
 )

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from fastbridge.call import Call, CallCounters
-from fastbridge.events import BargeInConfirmed, BargeInDecided
+from fastbridge.call import Call
+from fastbridge.counters import CallCounters
+from fastbridge.events import BargeInConfirmed, BargeInDecided, BargeInHeld
 from fastbridge.mulaw import BYTES_PER_MS
 from fastbridge.pacing import LATENESS_BOUNDS_NS, Heartbeat
 
@@ -97,6 +98,11 @@ class Totals:
             self.barge_in_decide.add(decision.decided_ns - decision.onset_ns)
             self.barge_in_flush.add(written_ns - decision.decided_ns)
 
+    def held(self, hold: BargeInHeld, written_ns: int) -> None:
+        """Count a hold: silence now, judged later."""
+        self.barge_in_decide.add(hold.held_ns - hold.onset_ns)
+        self.barge_in_flush.add(written_ns - hold.held_ns)
+
     def confirmed(self, barge_in: BargeInConfirmed) -> None:
         """Count how long it took from the trigger until the carrier proved its silence."""
         self.barge_in_silence.add(barge_in.confirmed_ns - barge_in.trigger_ns)
@@ -150,6 +156,8 @@ COUNTED: Final[dict[str, tuple[str, str]]] = {
     "bad_deltas": ("bad_deltas", "AI audio that was no base64 or of an unknown response."),
     "backlog_full": ("backlog_full", "Answers cancelled because the backlog was full."),
     "frames_sent": ("frames_sent", "Frames of 20 ms written to carriers."),
+    "holds": ("holds", "Times the AI fell silent for a sound that was yet to be judged."),
+    "resumes": ("resumes", "Holds that were false alarms: the answer went on, nothing lost."),
     "flushed_bytes": ("flushed_bytes", "AI audio made unreadable by barge-ins and hang-ups."),
     "truncates": ("truncates", "Items truncated to what was heard."),
     "truncates_refused": ("truncates_refused", "Truncates the AI refused: accounting differs."),

@@ -34,6 +34,8 @@ ASSUMED_LAG_NS: Final = 200 * NS_PER_MS
 LAGS_KEPT: Final = 16
 ANCHORS_KEPT: Final = 16
 MARKS_MAX: Final = 256
+# A resume goes back to a quiet frame, at most this much before the heard position.
+BACK_UP_BYTES: Final = bytes_of_ms(120)
 ITEMS_MAX: Final = 256
 # A pause at the ear shorter than this belongs to the same talkspurt.
 TALKSPURT_GAP_NS: Final = 350 * NS_PER_MS
@@ -165,8 +167,12 @@ class Playout:
     All positions are AI bytes. `generation` rises with every barge-in, `segment` with every clear.
     """
 
-    def __init__(self, ring: MulawRing, *, lead_ms: int, now_ns: int) -> None:
+    def __init__(
+        self, ring: MulawRing, *, lead_ms: int, now_ns: int, history_frames: int = 50
+    ) -> None:
         self.ring = ring
+        # Sending pauses before a resume could be clipped by the ring's history.
+        self._history_bytes = history_frames * FRAME_BYTES - BACK_UP_BYTES
         self.clock = CarrierClock(now_ns)
         self.lead_bytes = bytes_of_ms(lead_ms)
         self.generation = 0
@@ -175,6 +181,9 @@ class Playout:
         self.marks_ignored = 0
         self.marks_unknown = 0
         self.marks_overflowed = 0
+        self.holds = 0
+        self.resent_bytes = 0
+        self.history_pauses = 0
         self.padding_bytes = 0
         self.talk_start_ns = 0
         self.previous_talk_end_ns = 0
@@ -190,6 +199,10 @@ class Playout:
         self._talk_bytes = 0
         self._mark_due: Mark | None = None
         self._dry_counted = True
+        # Marks of older segments up to this wire byte were played before the clear arrived.
+        self._cleared_segment = -1
+        self._cleared_wire_bytes = 0
+        self._sent = 0
 
     # ----------------------------------------------------------------- the AI's side
 
@@ -230,7 +243,9 @@ class Playout:
 
     def next_message(self, now_ns: int) -> bytes | None:
         """Return the next finished media message while the carrier is less than `lead` ahead."""
-        if self.clock.unplayed(now_ns) + FRAME_BYTES > self.lead_bytes:
+        if self.clock.unplayed(now_ns) + FRAME_BYTES > self.lead_bytes or self.ring.is_held:
+            return None
+        if self._is_history_full(now_ns):
             return None
         before = self.ring.read_position
         message = self.ring.next_message(self._last_writer not in self._open)
@@ -239,6 +254,17 @@ class Playout:
             return None
         self._book(before, self.ring.read_position - before, now_ns)
         return message
+
+    def _is_history_full(self, now_ns: int) -> bool:
+        """Say whether a resume could be clipped: sent but unheard audio fills the history."""
+        unheard = self.ring.read_position - self._heard
+        if unheard + FRAME_BYTES <= self._history_bytes:
+            return False
+        unheard = self.ring.read_position - self.heard_position(now_ns)
+        if unheard + FRAME_BYTES <= self._history_bytes:
+            return False
+        self.history_pauses += 1
+        return True
 
     def _book(self, position: int, count: int, now_ns: int) -> None:
         """Enter one sent frame: `count` AI bytes from `position`, the rest of it padding."""
@@ -250,6 +276,8 @@ class Playout:
             self.talk_start_ns = now_ns
             self._talk_bytes = 0
         self._dry_counted = False
+        self.resent_bytes += max(min(self._sent, position + count) - position, 0)
+        self._sent = max(self._sent, position + count)
         self.padding_bytes += FRAME_BYTES - count
         if self._runs and self._continues(wire, position):
             start_wire, start, length = self._runs[-1]
@@ -304,11 +332,20 @@ class Playout:
             self._marks.popleft()
         self._marks.popleft()
         if mark.segment != self.segment:
-            self.marks_ignored += 1
+            self._count_crossed(mark)
             return None
         self.clock.learn(now_ns - mark.due_ns)
-        self._confirmed = max(self._confirmed, min(mark.position, self.ring.read_position))
+        if not mark.is_fence:
+            self._confirmed = max(self._confirmed, min(mark.position, self._sent))
         return mark
+
+    def _count_crossed(self, mark: Mark) -> None:
+        """Count a mark that crossed a clear: played only if the model allows it, else cleared."""
+        is_latest = mark.segment == self._cleared_segment == self.segment - 1
+        if is_latest and mark.wire_bytes <= self._cleared_wire_bytes and self.ring.is_held:
+            self._heard = max(self._heard, min(mark.position, self._sent))
+        else:
+            self.marks_ignored += 1
 
     def _count_underrun(self, now_ns: int) -> None:
         """Count once when the carrier ran dry although a response still brings audio."""
@@ -317,6 +354,10 @@ class Playout:
         if self.clock.unplayed(now_ns) == 0:
             self.underruns += 1
             self._dry_counted = True
+        # Marks of older segments up to this wire byte were played before the clear arrived.
+        self._cleared_segment = -1
+        self._cleared_wire_bytes = 0
+        self._sent = 0
 
     # ----------------------------------------------------------------- where the ear is
 
@@ -374,11 +415,71 @@ class Playout:
 
     # ----------------------------------------------------------------- barge-in
 
+    @property
+    def sent_position(self) -> int:
+        """Return the position behind the furthest byte that was ever sent."""
+        return self._sent
+
+    @property
+    def is_held(self) -> bool:
+        """Say whether nothing leaves the ring until a verdict."""
+        return self.ring.is_held
+
+    def hold(self, now_ns: int) -> Mark:
+        """Send nothing more; return the fence that belongs behind the carrier's `clear`.
+
+        The heard position freezes; marks that were under way to us and that the model allows may
+        still raise it, until the fence.
+        """
+        self.heard_position(now_ns)
+        jitter_ns = self.clock.ear_delay_ns - self.clock.one_way_ns if self.clock.lags else 0
+        self._cleared_segment = self.segment
+        self._cleared_wire_bytes = self.clock.played(now_ns - jitter_ns)
+        self.ring.hold()
+        self.holds += 1
+        self.segment += 1
+        self._forget_sent(now_ns)
+        return self.fence(now_ns)
+
+    def resume(self) -> int:
+        """Go on where the ear was, a little earlier at a quiet frame; return bytes stepped back.
+
+        Not one sample is missing; at most `BACK_UP_BYTES` beyond the heard position repeat.
+        """
+        unheard = self.ring.read_position - self._heard
+        back = self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)
+        return back - self._skip_to_quiet(back - max(unheard, 0))
+
+    def _skip_to_quiet(self, spare: int) -> int:
+        """Step forward from the furthest point back to the quietest frame; return the bytes."""
+        frames = []
+        for _ in range(max(spare, 0) // FRAME_BYTES):
+            frame = self.ring.read_frame()
+            if frame is None:
+                break
+            frames.append(sum(0x7F - (byte & 0x7F) for byte in frame))
+        if not frames:
+            return 0
+        # The latest of the quietest: repeat no more than needed.
+        quiet = len(frames) - 1 - frames[::-1].index(min(frames))
+        self.ring.rewind((len(frames) - quiet) * FRAME_BYTES)
+        return quiet * FRAME_BYTES
+
+    def _forget_sent(self, now_ns: int) -> None:
+        """Behind a clear the carrier has nothing: a new talkspurt begins with the next frame."""
+        self.clock.clear(now_ns)
+        self._runs.clear()
+        self._mark_due = None
+        self._unmarked_bytes = 0
+        self._talk_bytes = 0
+
     def flush(self, now_ns: int) -> tuple[int, list[HeardItem]]:
         """Empty ring and backlog at once; return bytes flushed and every item not fully heard.
 
-        The generation and the segment rise; positions go on where the flushed bytes ended.
+        The generation rises, and the segment unless a hold has cleared the carrier already;
+        positions go on where the flushed bytes ended.
         """
+        was_held = self.ring.is_held
         heard = self.heard_position(now_ns)
         cut = [
             HeardItem(item.item_id, item.response_id, item.bytes_before(heard), item.received_bytes)
@@ -388,17 +489,13 @@ class Playout:
         flushed = self.ring.flush()
         self._epoch = self.ring.begin()
         self.generation += 1
-        self.segment += 1
-        self.clock.clear(now_ns)
+        self.segment += not was_held
+        self._forget_sent(now_ns)
         self._items.clear()
-        self._runs.clear()
         self._open.clear()
         self._last_writer = ""
-        self._mark_due = None
-        self._unmarked_bytes = 0
-        self._talk_bytes = 0
         # Whatever was not heard never will be: the ear is as far as the ring.
-        self._confirmed = self._heard = self.ring.write_position
+        self._confirmed = self._heard = self._sent = self.ring.write_position
         return flushed, cut
 
     def fence(self, now_ns: int) -> Mark:

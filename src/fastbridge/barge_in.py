@@ -1,0 +1,170 @@
+"""The judge of interruptions: one candidate at a time, from its first sound to its verdict.
+
+The judge looks up `talk.TABLES` and keeps the candidate, its deadlines, the intervals already
+judged and the bar that false holds raise. It acts on nothing: the call performs what it returns.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from fastbridge.config import Settings
+from fastbridge.mulaw import NS_PER_MS
+from fastbridge.talk import TABLES, Act, Candidate, Cue, Doubt, State
+
+# A server event about a sound belongs to a judged interval when it begins this close to it.
+JOIN_SLACK_NS: Final = 350 * NS_PER_MS
+JUDGED_KEPT: Final = 16
+# Two false holds within this time: the next hold needs confirmed speech (no stutter).
+STUTTER_NS: Final = 10_000 * NS_PER_MS
+STUTTER_HOLDS: Final = 2
+# What the AI's `speech_stopped` may be late beyond its silence window: its own work, two ways.
+REPORT_SLACK_MS: Final = 250
+
+
+class Judge:
+    """Judges one call's interruptions. Times are monotonic nanoseconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._table = TABLES[settings.barge_in]
+        self._settings = settings
+        self.candidate: Candidate | None = None
+        # (begin, end, whether it was judged noise) of candidates that ended.
+        self._judged: deque[tuple[int, int, bool]] = deque(maxlen=JUDGED_KEPT)
+        self._false_holds: deque[int] = deque(maxlen=STUTTER_HOLDS)
+        self.false_holds = 0
+
+    # ----------------------------------------------------------------- cues
+
+    def onset(
+        self,
+        state: State,
+        onset_ns: int,
+        now_ns: int,
+        *,
+        doubt: Doubt | None,
+        is_local: bool,
+        item_id: str = "",
+    ) -> Act:
+        """Take a sound that began; return what to do."""
+        if self.candidate is not None:
+            return self._join(onset_ns, item_id, is_local=is_local)
+        act = self._table[state][Cue.DOUBTED if doubt else Cue.ONSET]
+        if act is Act.TURN:
+            return act
+        one = self.candidate = Candidate(onset_ns, now_ns, is_local)
+        if item_id:
+            one.items.add(item_id)
+        if act is Act.PARK and doubt is not None:
+            # The rest of the window, counted from now: the report of a sound that goes on would
+            # be as late as this one is.
+            one.is_parked = True
+            one.deadline_ns = now_ns + doubt.window_end_ns - doubt.onset_ns
+        else:
+            one.is_held = act is Act.HOLD
+            one.deadline_ns = self._lasted_deadline(one)
+        return act
+
+    def _join(self, onset_ns: int, item_id: str, *, is_local: bool) -> Act:
+        """Let a further report of the sound that is being judged join it."""
+        one = self.candidate
+        assert one is not None  # noqa: S101  the caller has looked
+        if item_id:
+            one.items.add(item_id)
+        if is_local and not one.is_local:
+            one.is_local = True
+        if one.ended_ns and onset_ns > one.ended_ns:
+            # It began again while its first part was judged: one sound with a pause.
+            one.ended_ns = 0
+            one.deadline_ns = self._lasted_deadline(one)
+            one.cue_at_deadline = Cue.LASTED
+        return Act.JOIN
+
+    def _lasted_deadline(self, one: Candidate) -> int:
+        """Return when a sound whose end was not reported must have lasted.
+
+        Our own detector reports an end within its hangover; the AI's report is late by its
+        silence window, so without ours a longer silence is the price of certainty.
+        """
+        settings = self._settings
+        late_ms = 0 if one.is_local else settings.vad_silence_ms + REPORT_SLACK_MS
+        return one.onset_ns + (settings.commit_ms + late_ms) * NS_PER_MS
+
+    def ended(self, state: State, ended_ns: int, now_ns: int) -> Act:
+        """Take the end of the sound that is being judged; return what to do."""
+        one = self.candidate
+        if one is None:
+            return Act.NOTHING
+        one.ended_ns = ended_ns
+        one.speech_ms = max(ended_ns - one.onset_ns, 0) // NS_PER_MS
+        settings = self._settings
+        if one.is_parked:
+            cue = Cue.SHORT
+        elif one.speech_ms >= settings.commit_ms:
+            cue = Cue.LASTED
+        else:
+            cue = Cue.SHORT if one.speech_ms < settings.resume_ms else Cue.MIDDLING
+        act = self._table[state][cue]
+        if act is Act.WAIT:
+            one.deadline_ns = ended_ns + settings.verdict_ms * NS_PER_MS
+            one.cue_at_deadline = Cue.EXPIRED
+            if now_ns >= one.deadline_ns:
+                return self.due(state, now_ns)
+        return self._chosen(act)
+
+    def confirmed(self, state: State) -> Act:
+        """Take the word of a transcript or a turn detector: it was speech."""
+        return self._table[state][Cue.SPEECH] if self.candidate is not None else Act.NOTHING
+
+    def gone(self, state: State) -> Act:
+        """Say that the answer went away by itself."""
+        return self._table[state][Cue.GONE] if self.candidate is not None else Act.NOTHING
+
+    def due(self, state: State, now_ns: int) -> Act:
+        """Return what a deadline that has passed brings, NOTHING when none has."""
+        one = self.candidate
+        if one is None or now_ns < one.deadline_ns:
+            return Act.NOTHING
+        if one.is_parked:
+            return self._unpark(one, state)
+        return self._chosen(self._table[state][one.cue_at_deadline])
+
+    def _unpark(self, one: Candidate, state: State) -> Act:
+        """The window of doubt is over and the sound goes on: it is judged like any other now."""
+        one.is_parked = False
+        act = self._table[state][Cue.ONSET]
+        if act is Act.TURN:
+            return Act.WITHDRAW
+        one.is_held = act is Act.HOLD
+        one.deadline_ns = self._lasted_deadline(one)
+        return act
+
+    def _chosen(self, act: Act) -> Act:
+        if act is not Act.CHOOSE:
+            return act
+        return Act.COMMIT if self._settings.short_speech == "commit" else Act.RESUME
+
+    # ----------------------------------------------------------------- verdicts
+
+    def close(self, now_ns: int, *, was_noise: bool) -> Candidate | None:
+        """End the candidate; its interval is remembered, so that late reports of it join."""
+        one, self.candidate = self.candidate, None
+        if one is not None:
+            self._judged.append((one.onset_ns, one.ended_ns or now_ns, was_noise))
+            if was_noise and one.is_held:
+                self.false_holds += 1
+                self._false_holds.append(now_ns)
+        return one
+
+    def verdict_on(self, onset_ns: int) -> bool | None:
+        """Return how the interval a sound belongs to was judged: noise or not; None: it was not."""
+        for begin_ns, end_ns, was_noise in reversed(self._judged):
+            if begin_ns - JOIN_SLACK_NS <= onset_ns <= end_ns + JOIN_SLACK_NS:
+                return was_noise
+        return None
+
+    def is_stuttering(self, now_ns: int) -> bool:
+        """Say whether holds were false too often of late: the next needs confirmed speech."""
+        recent = [at for at in self._false_holds if now_ns - at < STUTTER_NS]
+        return len(recent) >= STUTTER_HOLDS

@@ -1,0 +1,41 @@
+"""Plain integers of one call; the hot path only adds to them, a scrape sums them over calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(slots=True)
+class CallCounters:
+    """What one call counted."""
+
+    caller_frames: int = 0
+    caller_bytes: int = 0
+    caller_bytes_dropped: int = 0
+    caller_bytes_held_out: int = 0
+    ai_deltas: int = 0
+    ai_bytes: int = 0
+    stale_deltas_dropped: int = 0
+    bad_deltas: int = 0
+    backlog_full: int = 0
+    frames_sent: int = 0
+    barge_ins: int = 0
+    holds: int = 0
+    resumes: int = 0
+    barge_ins_ignored: int = 0
+    flushed_bytes: int = 0
+    truncates: int = 0
+    truncates_refused: int = 0
+    deletes: int = 0
+    responses: int = 0
+    responses_failed: int = 0
+    responses_dead_at_birth: int = 0
+    ai_errors: int = 0
+    ai_errors_benign: int = 0
+    requests_lost: int = 0
+    digits: int = 0
+
+    def add(self, other: CallCounters) -> None:
+        """Add another call's counts to this sum."""
+        for entry in fields(self):
+            setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))

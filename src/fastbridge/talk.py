@@ -1,0 +1,125 @@
+"""Who has the floor: the states of a call, what can happen in each, and what is then done.
+
+The table has no empty cell; `tests/test_talk.py` walks all of it. A *candidate* is a sound of the
+caller while an answer is wanted, being made, or still to be heard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+
+class State(StrEnum):
+    """Where the AI's answer is."""
+
+    SILENT = "silent"
+    PENDING = "pending"  # requested or generating, nothing to be heard yet
+    PLAYING = "playing"  # something is still to be heard
+    HELD = "held"  # a candidate is being judged; nothing leaves the ring
+
+
+class Cue(StrEnum):
+    """What can happen to the floor."""
+
+    ONSET = "onset"  # a sound began, free of doubt
+    DOUBTED = "doubted"  # a sound began that may be our echo
+    LASTED = "lasted"  # the sound has gone on long enough to be speech
+    SHORT = "short"  # the sound ended before `resume_ms`
+    MIDDLING = "middling"  # the sound ended between `resume_ms` and `commit_ms`
+    SPEECH = "speech"  # a transcript, or a turn that ended, says it was speech
+    EXPIRED = "expired"  # nobody said so within `verdict_ms`
+    GONE = "gone"  # the answer went away by itself while the sound was judged
+
+
+class Act(StrEnum):
+    """What is done about it."""
+
+    NOTHING = "nothing"
+    TURN = "turn"  # ordinary speech: nobody is interrupted
+    PARK = "park"  # wait for the end of the window of doubt
+    HOLD = "hold"  # silence now, decide later
+    COMMIT = "commit"  # the answer ends here
+    RESUME = "resume"  # the answer goes on where the ear was
+    WAIT = "wait"  # stay silent for a verdict
+    CHOOSE = "choose"  # `short_speech` decides: commit or resume
+    IGNORE = "ignore"  # it was nothing; the answer never stopped
+    JOIN = "join"  # part of the candidate that is being judged already
+    WITHDRAW = "withdraw"  # nothing is left to be decided
+
+
+_PLAYING_ROW: Final[dict[Cue, Act]] = {
+    Cue.ONSET: Act.HOLD,
+    Cue.DOUBTED: Act.PARK,
+    Cue.LASTED: Act.COMMIT,
+    Cue.SHORT: Act.IGNORE,
+    Cue.MIDDLING: Act.IGNORE,
+    Cue.SPEECH: Act.COMMIT,
+    Cue.EXPIRED: Act.IGNORE,
+    Cue.GONE: Act.WITHDRAW,
+}
+
+REVERSIBLE: Final[dict[State, dict[Cue, Act]]] = {
+    State.SILENT: {
+        Cue.ONSET: Act.TURN,
+        Cue.DOUBTED: Act.TURN,
+        Cue.LASTED: Act.WITHDRAW,
+        Cue.SHORT: Act.WITHDRAW,
+        Cue.MIDDLING: Act.WITHDRAW,
+        Cue.SPEECH: Act.WITHDRAW,
+        Cue.EXPIRED: Act.WITHDRAW,
+        Cue.GONE: Act.NOTHING,
+    },
+    State.PENDING: dict(_PLAYING_ROW),
+    State.PLAYING: dict(_PLAYING_ROW),
+    State.HELD: {
+        Cue.ONSET: Act.JOIN,
+        Cue.DOUBTED: Act.JOIN,
+        Cue.LASTED: Act.COMMIT,
+        Cue.SHORT: Act.RESUME,
+        Cue.MIDDLING: Act.WAIT,
+        Cue.SPEECH: Act.COMMIT,
+        Cue.EXPIRED: Act.CHOOSE,
+        Cue.GONE: Act.WITHDRAW,
+    },
+}
+
+# `instant` and `server` never hold: a sound free of doubt ends the answer at once.
+INSTANT: Final[dict[State, dict[Cue, Act]]] = {
+    state: {cue: Act.COMMIT if act is Act.HOLD else act for cue, act in row.items()}
+    for state, row in REVERSIBLE.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A guarded sound: when it began at the ear, and when the window that doubts it ends."""
+
+    onset_ns: int
+    window_end_ns: int
+
+
+TABLES: Final = {"reversible": REVERSIBLE, "instant": INSTANT, "server": INSTANT}
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One sound of the caller that is being judged; times are monotonic nanoseconds.
+
+    `is_local`: our own detector heard it and will say when it ends; otherwise only the AI's
+    events tell, and its `speech_stopped` is late by its own silence window.
+    """
+
+    onset_ns: int
+    trigger_ns: int
+    is_local: bool
+    items: set[str] = field(default_factory=set)
+    is_held: bool = False
+    is_parked: bool = False
+    ended_ns: int = 0
+    speech_ms: int = 0
+    deadline_ns: int = 0
+    cue_at_deadline: Cue = Cue.LASTED
+    evidence: float = 0.0
+    level: int = 0
