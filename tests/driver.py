@@ -75,6 +75,7 @@ class Line:
         self.to_carrier: deque[tuple[int, bytes]] = deque()
         self.to_bridge: deque[tuple[int, dict[str, Any]]] = deque()
         self.caller_talks = True
+        self.to_carrier_stall_ns = 0  # nothing reaches the carrier before then
         self.beat_observers: list[Any] = []
         if self.start:
             self.begin()
@@ -107,7 +108,8 @@ class Line:
                 self._send(self.stream.mark(command.name))
 
     def _send(self, message: bytes) -> None:
-        self.to_carrier.append((self.now_ns + self.rtt_ms * NS_PER_MS // 2, message))
+        due_ns = max(self.now_ns + self.rtt_ms * NS_PER_MS // 2, self.to_carrier_stall_ns)
+        self.to_carrier.append((due_ns, message))
 
     # ----------------------------------------------------------------- the AI
 
@@ -121,7 +123,7 @@ class Line:
     def says(self, response_id: str, sound: bytes, item: str = "") -> None:
         """One delta of an answer arrives."""
         delta = base64.b64encode(sound).decode()
-        self.call.ai_audio(response_id, item or f"item_{response_id}", delta)
+        self.call.ai_audio(response_id, item or f"item_{response_id}", delta, self.now_ns)
         self.perform()
 
     def ends(self, response_id: str, status: str = "completed") -> None:
@@ -164,6 +166,7 @@ class Line:
     def _beat(self) -> None:
         if self.caller_talks and self.call.stream_sid and not self.call.has_ended:
             self.call.caller_audio(PAYLOAD, FRAME_BYTES, self.now_ns)
+        self.call.tick(self.now_ns)
         while (message := self.call.next_message(self.now_ns)) is not None:
             self._send(message)
             mark = self.call.take_mark()

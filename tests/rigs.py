@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ class RudeAi:
         self.arrived = asyncio.Event()
         self.connections = 0
         self.open_sockets = 0
+        self.sockets: list[web.WebSocketResponse] = []
         self.headers: Any = None
         self.path_qs = ""
         self._turns = 0
@@ -40,6 +42,7 @@ class RudeAi:
         ws = web.WebSocketResponse(max_msg_size=0)
         await ws.prepare(request)
         self.open_sockets += 1
+        self.sockets.append(ws)
         talker: asyncio.Task[None] | None = None
         try:
             await ws.send_json({"type": "session.created", "session": {"id": "sess_1"}})
@@ -147,7 +150,8 @@ class Phone:
             event = json.loads(message.data)
             self.received.append(event)
             if event["event"] == "mark":
-                await self.ws.send_json(self.script.mark(event["mark"]["name"]))
+                with contextlib.suppress(ConnectionError):  # the bridge closed meanwhile
+                    await self.ws.send_json(self.script.mark(event["mark"]["name"]))
             self.arrived.set()
         self.closed.set()
         self.arrived.set()

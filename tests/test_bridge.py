@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 import json
 import logging
@@ -16,6 +17,7 @@ from aiohttp import WSMsgType, web
 from driver import HEX, audio
 from fastbridge.bridge import Bridge
 from fastbridge.call import Call
+from fastbridge.events import SessionCreated
 from fastbridge.legs.carrier import CarrierLeg, text_frame
 from rigs import Rig, RudeAi, bridge, settings_for
 
@@ -413,6 +415,50 @@ def test_a_bug_in_one_call_ends_that_call_only(caplog: pytest.LogCaptureFixture)
             async with asyncio.timeout(5):
                 while len(rig.totals.live) > 1:
                     await asyncio.sleep(0.005)
+
+    with caplog.at_level(logging.ERROR, "fastbridge"):
+        run(story)
+    assert any(line.exc_info for line in caplog.records)
+
+
+def test_a_bug_in_an_event_of_either_side_ends_that_call_and_leaves_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Exceptions in an AI event, a carrier event, and in the end itself: counted, released."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def story() -> None:
+        ai = RudeAi()
+        async with ai.listening() as url, bridge(settings_for(url)) as rig:
+            for number, side in enumerate(("ai", "carrier", "end")):
+                phone = await rig.phone(number)
+                await phone.start()
+                await ai.wait_for("session.update", number + 1)
+                (live,) = rig.totals.live
+                if side == "end":
+                    live.call.handle = broken  # type: ignore[method-assign, assignment]
+                    await phone.ws.close()
+                elif side == "ai":
+                    live.call._doors[SessionCreated] = broken
+                    assert isinstance(live, Bridge)
+                    assert live.ai is not None
+                    live.ai.send(json.dumps({"type": "test.bug"}))
+                    await ai.wait_for("test.bug")
+                    await ai.sockets[-1].send_json(
+                        {"type": "session.created", "session": {"id": "again"}}
+                    )
+                else:
+                    live.call.handle = broken  # type: ignore[method-assign, assignment]
+                    with contextlib.suppress(ConnectionError):  # the mark's echo was faster
+                        await phone.ws.send_json(phone.script.dtmf("1"))
+                await phone.wait_closed()
+                await rig.nobody_left()
+            assert rig.totals.bridge_bugs >= 3
+            async with asyncio.timeout(5):
+                while ai.open_sockets:
+                    await asyncio.sleep(0.01)
 
     with caplog.at_level(logging.ERROR, "fastbridge"):
         run(story)

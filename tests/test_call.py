@@ -480,7 +480,7 @@ def test_a_delta_that_is_no_base64_changes_nothing_but_a_counter() -> None:
     line = Line(QUIET)
     turn(line)
     line.response("r1")
-    line.call.ai_audio("r1", "item_r1", "no base64!")
+    line.call.ai_audio("r1", "item_r1", "no base64!", line.now_ns)
     line.perform()
     assert line.call.counts.bad_deltas == 1
     line.says("r1", audio(100))
@@ -880,7 +880,7 @@ def test_hang_up_waits_for_the_last_byte_but_not_for_ever() -> None:
     line.run(100)
     line.call.hang_up("done", line.now_ns)
     line.call.hang_up("twice", line.now_ns)
-    line._beat = lambda: line.call.next_message(line.now_ns)  # type: ignore[method-assign, assignment]
+    line._beat = lambda: line.call.tick(line.now_ns)  # type: ignore[method-assign]
     line.call.playout.lead_bytes = 0
     line.run(3_500)
     line.perform()
@@ -915,3 +915,137 @@ def test_failed_and_incomplete_answers_are_counted() -> None:
     line.tell(ResponseEnded("r2", "incomplete", "max_output_tokens"))
     assert line.call.counts.responses_failed == 2
     assert line.closed == ""
+
+
+# --------------------------------------------------------------------------- when the AI misbehaves
+
+
+def test_a_refused_session_ends_the_call() -> None:
+    """An error about our `session.update` before the session was granted: no mute call."""
+    line = Line(QUIET, start=False)
+    line.tell(line_started(line))
+    line.tell(AiErrored("invalid_value", "no such voice", "s-0"))
+    assert line.closed == "ai_session_refused"
+
+
+def test_a_session_never_granted_ends_the_call() -> None:
+    """Neither granted nor refused: the call ends when patience does."""
+    line = Line(QUIET, start=False)
+    line.tell(line_started(line))
+    line.run(20_100)
+    assert line.closed == "ai_session_timeout"
+
+
+def test_event_ids_that_look_like_numbers_are_no_turns() -> None:
+    """Hostile event ids are read as text: digits of other scripts, numbers without end."""
+    line = Line(QUIET)
+    for rest in ("\u00b2", "9" * 5000, "-1", ""):
+        line.tell(AiErrored("server_error", "text", f"r-{rest}"))
+    assert line.closed == ""
+    turn(line)
+    assert len(line.of(RequestResponse)) == 1
+
+
+def test_a_response_announced_twice_is_counted_and_ignored() -> None:
+    """A finished or dead response does not come back to life."""
+    line = Line(QUIET)
+    turn(line)
+    line.answers("r1", audio(100))
+    line.run(600)
+    line.tell(ResponseCreated("r1", None))
+    assert not line.is_ai_speaking
+    assert line.call.counts.responses_repeated == 1
+    turn(line, "item_2")
+    assert len(line.of(RequestResponse)) == 2
+
+
+def test_a_cancelled_response_that_never_ends_frees_the_slot() -> None:
+    """`response.done` got lost: after 5 s the next turn is asked for all the same."""
+    line = Line(QUIET)
+    turn(line)
+    line.response("r1")
+    line.says("r1", audio(5000))
+    line.run(1000)
+    line.caller_starts()
+    turn(line, "item_2")
+    assert len(line.of(RequestResponse)) == 1
+    line.run(5_100)
+    assert len(line.of(RequestResponse)) == 2
+
+
+def test_an_answer_faster_than_our_request_does_not_swallow_the_turn() -> None:
+    """An unasked answer takes the slot, ours is refused: it is asked for again behind it."""
+    line = Line(QUIET)
+    turn(line)
+    line.tell(ResponseCreated("r9", None))
+    line.tell(AiErrored("conversation_already_has_active_response", "r9 is active", "r-0"))
+    line.ends("r9")
+    assert len(line.of(RequestResponse)) == 2
+
+
+def test_truncate_stays_below_the_truth_after_a_network_stall() -> None:
+    """While echoes are overdue only marks count: a stalled carrier has not played on."""
+    for stall_ms in (200, 500, 1000, 3000):
+        line = Line(QUIET)
+        turn(line)
+        line.answers("r1", audio(12_000))
+        line.run(1500)
+        line.to_carrier_stall_ns = line.now_ns + stall_ms * 1_000_000
+        line.run(stall_ms - 20)
+        line.caller_starts()
+        line.run(stall_ms + 500)
+        for truncate in line.of(TruncateItem):
+            assert truncate.audio_end_ms <= len(line.heard) // 8
+
+
+def test_hang_up_waits_for_the_last_mark() -> None:
+    """The last words are at the carrier, late: the close waits for their echo, within 2 s."""
+    line = Line(QUIET)
+    turn(line)
+    line.answers("r1", audio(1500))
+    line.run(1300)
+    line.to_carrier_stall_ns = line.now_ns + 600 * 1_000_000
+    line.call.hang_up("done", line.now_ns)
+    line.run(3000)
+    assert line.closed == "done"
+    (closed_ms,) = (ms for ms, command in line.done if isinstance(command, CloseCarrier))
+    ear_ms = line.carrier.record.runs[-1].end_ns // 1_000_000 - 10_000
+    assert closed_ms >= ear_ms
+    assert line.heard == audio(1500)
+
+
+def test_an_open_item_heard_so_far_is_truncated_too() -> None:
+    """All received audio was heard, more is on its way: the AI must not believe the rest."""
+    line = Line(QUIET)
+    turn(line)
+    line.response("r1")
+    line.says("r1", audio(1000))
+    line.run(2500)
+    line.caller_starts()
+    (truncate,) = line.of(TruncateItem)
+    assert truncate.audio_end_ms == 1000
+
+
+def test_an_answer_cut_by_a_full_backlog_is_truncated_to_what_fits() -> None:
+    """The AI learns, at the end of the cancelled response, how much of it was accepted."""
+    line = Line(QUIET, ring=MulawRing())
+    turn(line)
+    line.response("r1")
+    line.says("r1", audio(2900))
+    line.says("r1", audio(200, seed=2))
+    line.ends("r1", "cancelled")
+    assert [one.audio_end_ms for one in line.of(TruncateItem)] == [2900]
+
+
+def test_a_free_sound_beside_a_doubted_one_commits_once() -> None:
+    """A doubted sound is parked, a free one follows: one interruption, not two."""
+    line = Line(QUIET)
+    line.run(500)
+    turn(line)
+    line.answers("r1", audio(8000))
+    line.run(700)
+    line.caller_starts(ago_ms=450)
+    assert line.decisions == []
+    line.caller_starts(ago_ms=20, item="item_d")
+    line.run(600)
+    assert [one.outcome for one in line.decisions] == ["committed"]

@@ -20,25 +20,25 @@ def requested() -> Requester:
 
 def active() -> Requester:
     one = requested()
-    assert one.created("r0", 0)
+    assert one.created("r0", 0, 0)
     return one
 
 
 def cancelling() -> Requester:
     one = active()
-    assert one.withdraw() == "r0"
+    assert one.withdraw(0) == "r0"
     return one
 
 
 def dead_request() -> Requester:
     one = requested()
-    assert one.withdraw() is None
+    assert one.withdraw(0) is None
     return one
 
 
 def occupied() -> Requester:
     one = requested()
-    one.occupied(0)
+    one.occupied(0, 0)
     return one
 
 
@@ -52,13 +52,13 @@ STATES: list[Callable[[], Requester]] = [
 ]
 CUES: dict[str, Callable[[Requester], object]] = {
     "ask": lambda one: one.ask(TURN, 1),
-    "created": lambda one: one.created("r0", 0),
-    "created_other": lambda one: one.created("rX", None),
+    "created": lambda one: one.created("r0", 0, 0),
+    "created_other": lambda one: one.created("rX", None, 0),
     "ended": lambda one: one.ended("r0"),
     "ended_other": lambda one: one.ended("rX"),
     "refused": lambda one: one.refused(0),
-    "occupied": lambda one: one.occupied(0),
-    "withdraw": lambda one: one.withdraw(),
+    "occupied": lambda one: one.occupied(0, 0),
+    "withdraw": lambda one: one.withdraw(0),
     "expire": lambda one: one.expire(REQUEST_PATIENCE_NS + 1),
 }
 
@@ -72,10 +72,10 @@ def test_every_cue_in_every_state_leaves_a_slot_that_can_be_freed(
     CUES[cue](one)
     assert one.slot in Slot
     one.ended(one.response_id)
-    one.expire(3 * REQUEST_PATIENCE_NS)
+    one.expire(9 * REQUEST_PATIENCE_NS)
     assert one.slot is Slot.IDLE or one.response_id == ""
     one.ended("anything")
-    one.expire(3 * REQUEST_PATIENCE_NS)
+    one.expire(9 * REQUEST_PATIENCE_NS)
     assert one.slot is Slot.IDLE
 
 
@@ -93,22 +93,22 @@ def test_a_newer_wish_replaces_one_that_waits() -> None:
 def test_an_answer_to_an_old_turn_is_dead_at_birth() -> None:
     """A turn number from before the commit is refused, even when it arrives late."""
     one = dead_request()
-    assert not one.created("r0", 0)
+    assert not one.created("r0", 0, 0)
     assert one.slot is Slot.CANCELLING
     one.ended("r0")
     assert one.ask(TURN, 0) == 1
-    assert one.created("r1", 1)
+    assert one.created("r1", 1, 0)
 
 
 def test_an_unasked_answer_takes_an_idle_slot_but_not_a_cancelling_one() -> None:
     """A server that answers by itself is accepted, unless that began before the commit."""
-    assert Requester().created("r9", None)
-    assert not dead_request().created("r9", None)
+    assert Requester().created("r9", None, 0)
+    assert not dead_request().created("r9", None, 0)
 
 
 def test_a_second_answer_beside_an_active_one_is_refused() -> None:
     """Two answers would talk over each other."""
-    assert not active().created("r7", None)
+    assert not active().created("r7", None, 0)
 
 
 def test_labels_belong_to_turns() -> None:

@@ -207,6 +207,28 @@ def test_without_an_auth_token_only_this_machine_is_served(headers: dict[str, st
     run(story)
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/x-www-form-urlencoded; charset=bogus", b"a=1"),
+        ("application/x-www-form-urlencoded", b"a=%ff\xff"),
+        ("multipart/form-data", b"--x"),
+        ("application/json", b"{"),
+    ],
+)
+def test_a_broken_webhook_body_is_an_answer_not_a_crash(kind: str, body: bytes) -> None:
+    """Whatever the body: 200, 400 or 403, counted; never 500."""
+
+    async def story() -> None:
+        async with bridge(settings_for("http://127.0.0.1:9/v1")) as rig:
+            headers = {"Content-Type": kind}
+            address = f"{rig.http}/incoming-call"
+            async with rig.session.post(address, data=body, headers=headers) as answer:
+                assert answer.status in {200, 400, 403}
+
+    run(story)
+
+
 def test_an_auth_token_without_a_public_url_is_told_at_start(tmp_path: Path) -> None:
     """Signatures cover the public address: without it the server does not start."""
     settings = settings_for(

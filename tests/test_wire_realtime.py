@@ -23,6 +23,7 @@ from fastbridge.events import (
     SessionUpdated,
     SpeechStarted,
     SpeechStopped,
+    TranscriptHeard,
 )
 from fastbridge.wire import realtime
 from fastbridge.wire.faults import AiError
@@ -59,6 +60,22 @@ CASES: list[tuple[dict[str, Any], object]] = [
         SpeechStopped(34, "i"),
     ),
     ({"type": "input_audio_buffer.committed", "item_id": "i"}, InputCommitted("i")),
+    (
+        {
+            "type": "conversation.item.input_audio_transcription.completed",
+            "item_id": "i",
+            "transcript": "stop",
+        },
+        TranscriptHeard("i"),
+    ),
+    (
+        {
+            "type": "conversation.item.input_audio_transcription.completed",
+            "item_id": "i",
+            "transcript": " ",
+        },
+        None,
+    ),
     (
         {"type": "response.created", "response": {"id": "r", "metadata": {"turn": "4"}}},
         ResponseCreated("r", 4),
@@ -204,6 +221,10 @@ def test_the_session_update_carries_every_setting() -> None:
         "create_response": False,
         "interrupt_response": False,
     }
+    servers = json.loads(
+        realtime.session_update(dataclasses.replace(settings, barge_in="server"), "")
+    )["session"]["audio"]["input"]["turn_detection"]
+    assert servers["create_response"] is servers["interrupt_response"] is True
     semantic = dataclasses.replace(settings, turn_detection="semantic_vad")
     detection = json.loads(realtime.session_update(semantic, ""))["session"]["audio"]["input"]
     assert detection["turn_detection"] == {

@@ -17,6 +17,7 @@ from fastbridge.playout import HeardItem
 
 RESPONSES_MAX: Final = 64
 TRUNCATES_MAX: Final = 64
+ITEMS_MAX: Final = 128
 # "Audio content of 3700ms is already shorter than 3760ms": the first number is what would do.
 _SHORTER: Final = re.compile(r"Audio content of (\d+)ms is already shorter")
 
@@ -41,9 +42,12 @@ class Amends:
         """Take a message item that a response got; one of a cut response will be deleted."""
         owed = self._owed.get(response_id)
         if owed is not None:
-            owed.deletes.append(item_id)
-        else:
-            self._live.setdefault(response_id, []).append(item_id)
+            if len(owed.deletes) < ITEMS_MAX:
+                owed.deletes.append(item_id)
+        elif len(items := self._live.setdefault(response_id, [])) < ITEMS_MAX:
+            items.append(item_id)
+        while len(self._live) > RESPONSES_MAX:
+            del self._live[next(iter(self._live))]
 
     def refuse(self, response_id: str) -> None:
         """Say that a response is dead: its items are deleted at its end."""
@@ -52,6 +56,12 @@ class Amends:
         if len(self._owed) >= RESPONSES_MAX:
             del self._owed[next(iter(self._owed))]
         self._owed[response_id] = _Owed()
+
+    def shorten(self, response_id: str, item_id: str, received_ms: int) -> None:
+        """Owe a truncate of an item whose later audio was refused (backlog full)."""
+        self.refuse(response_id)
+        if received_ms > 0:
+            self._owed[response_id].truncates.append(TruncateItem(item_id, received_ms))
 
     def cut(self, items: list[HeardItem], known: set[str], dead: list[str]) -> list[Command]:
         """Return what to tell the AI now about a flushed playout.

@@ -49,6 +49,10 @@ class Judge:
     ) -> Act:
         """Take a sound that began; return what to do."""
         if self.candidate is not None:
+            if self.candidate.is_parked and doubt is None:
+                # Whatever the doubted sound was, this one is the caller's.
+                self._join(onset_ns, item_id, is_local=is_local)
+                return self._unpark(self.candidate, state)
             return self._join(onset_ns, item_id, is_local=is_local)
         act = self._table[state][Cue.DOUBTED if doubt else Cue.ONSET]
         if act is Act.TURN:

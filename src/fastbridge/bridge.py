@@ -60,6 +60,8 @@ UNSENT_BYTES_MAX: Final = 2 * 330
 STALL_COUNTED_NS: Final = 1_000 * NS_PER_MS
 STALL_FATAL_NS: Final = 5_000 * NS_PER_MS
 FAULTS_LOGGED_MAX: Final = 5
+# Lines of one message a call may log; a long call has many answers, a flood has more.
+NOTES_LOGGED_MAX: Final = 500
 
 
 @dataclass(slots=True)
@@ -117,6 +119,7 @@ class Bridge:
         self.ai: AiLeg | None = None
         self._ai_task: asyncio.Task[None] | None = None
         self._faults: Counter[str] = Counter()
+        self._notes: Counter[str] = Counter()
         self._stalled_since_ns = 0
         self._is_stall_counted = False
         self._closing: asyncio.Task[None] | None = None
@@ -130,13 +133,27 @@ class Bridge:
         self.worker.heartbeat.join(self)
         try:
             await self._read_carrier()
+        except Exception:  # noqa: BLE001  a bug in one call ends that call only
+            self._bug()
         finally:
             self.worker.heartbeat.leave(self)
-            self._handle(CarrierStopped(self.carrier.end_reason))
-            await self._release()
-            self.worker.totals.leave(self)
-            self.ring.close()
+            try:
+                self._handle(CarrierStopped(self.carrier.end_reason))
+            except Exception:  # noqa: BLE001  what follows must run whatever happens
+                self._bug()
+            try:
+                await self._release()
+            finally:
+                self.worker.totals.leave(self)
+                self.ring.close()
             self.log.info("call ended", fields=self._summary())
+
+    def _bug(self) -> None:
+        """A bug of ours: count it, say where, end this call; no other notices."""
+        self.worker.totals.bridge_bugs += 1
+        self.worker.heartbeat.leave(self)
+        self.log.error("bug: the call is ended", exc_info=True)
+        self.carrier.abort()
 
     async def _read_carrier(self) -> None:
         async for text in self.carrier.messages():
@@ -172,7 +189,7 @@ class Bridge:
             if refusal:
                 self.worker.totals.carrier_faults[refusal] += 1
                 self.log.warning("stream refused", fields={"reason": refusal})
-                self._close_carrier("refused")
+                self._handle(CarrierStopped("refused"))
                 return
             self.ring.set_template(*self.stream.media_template())
             self.log.info("call started", fields={"walk": self.walk()})
@@ -212,9 +229,12 @@ class Bridge:
         """Close both legs and wait for every task of this call."""
         if self._ai_task is not None:
             self._ai_task.cancel()
-            await asyncio.gather(self._ai_task, return_exceptions=True)
+            self._loose.append(self._ai_task)
+            await asyncio.wait([self._ai_task])
         if self._closing is not None:
             self._loose.append(self._closing)
+        if self.carrier.end_reason == "carrier_too_large":
+            self.worker.totals.carrier_faults["too_large"] += 1
         for outcome in await asyncio.gather(*self._loose, return_exceptions=True):
             if isinstance(outcome, Exception):
                 self.log.warning("a leg did not close well", fields={"problem": repr(outcome)})
@@ -225,25 +245,25 @@ class Bridge:
         """Send what is due; called by the heartbeat every 20 ms."""
         try:
             self._beat(now_ns)
-        except Exception:
-            # A bug in one call must not stop the heartbeat of the others: it ends that call.
-            self.worker.totals.bridge_bugs += 1
-            self.worker.heartbeat.leave(self)
-            self.log.exception("bug: the call is ended")
-            self.carrier.abort()
+        except Exception:  # noqa: BLE001  it must not stop the heartbeat of the others
+            self._bug()
 
     def _beat(self, now_ns: int) -> None:
-        call = self.call
-        if self.carrier.unsent_bytes > UNSENT_BYTES_MAX:
+        call, carrier = self.call, self.carrier
+        call.tick(now_ns)
+        if carrier.unsent_bytes > UNSENT_BYTES_MAX:
             self._stall(now_ns)
         else:
             self._stalled_since_ns = 0
-            while (message := call.next_message(now_ns)) is not None:
+            while carrier.unsent_bytes <= UNSENT_BYTES_MAX:
+                message = call.next_message(now_ns)
+                if message is None:
+                    break
                 mark = call.take_mark()
                 if mark is None:
-                    self.carrier.send(message)
+                    carrier.send(message)
                 else:
-                    self.carrier.send(message, self.stream.mark(mark))
+                    carrier.send(message, self.stream.mark(mark))
         if call.has_commands:
             self._perform(now_ns)
         if self.worker.watch is not None:
@@ -278,7 +298,11 @@ class Bridge:
         try:
             async for data in leg.messages():
                 self._ai_message(data)
+                if self.call.has_ended:
+                    break
             self._handle(AiLost(leg.close_reason))
+        except Exception:  # noqa: BLE001  a bug in one call ends that call only
+            self._bug()
         finally:
             # No await here: a second cancel would cut it short. `_release` waits for both.
             self.ai = None
@@ -287,7 +311,9 @@ class Bridge:
 
     async def _write_ai(self, leg: AiLeg) -> None:
         """Write until the leg is closed; a broken socket shows itself to the reader too."""
-        with contextlib.suppress(ConnectionError, OSError):
+        from websockets.exceptions import ConnectionClosed
+
+        with contextlib.suppress(ConnectionClosed, ConnectionError, OSError):
             await leg.write()
 
     def _ai_message(self, data: bytes) -> None:
@@ -301,7 +327,7 @@ class Bridge:
         if message is None:
             return
         if isinstance(message, realtime.Delta):
-            self.call.ai_audio(message.response_id, message.item_id, message.delta)
+            self.call.ai_audio(message.response_id, message.item_id, message.delta, now_ns)
             if self.call.has_commands:
                 self._perform(now_ns)
         else:
@@ -373,11 +399,14 @@ class Bridge:
             self._closing = asyncio.create_task(self.carrier.close(reason))
 
     def _do_close_ai(self, _: CloseAi) -> None:
-        # The AI task may be the one that performs this: it is at its end then.
+        # The AI task may be the one that performs this: it looks for the call's end itself.
         if self._ai_task is not None and self._ai_task is not asyncio.current_task():
             self._ai_task.cancel()
 
     def _do_note(self, command: Noted) -> None:
+        self._notes[command.message] += 1
+        if self._notes[command.message] > NOTES_LOGGED_MAX:
+            return  # a flooding side must not block the loop of all calls
         level = logging.getLevelNamesMapping()[command.level.upper()]
         self.log.log(level, command.message, fields=dict(command.fields))
 

@@ -64,6 +64,9 @@ NS_PER_S: Final = 1_000 * NS_PER_MS
 NEVER_NS: Final = 1 << 62
 RESPONSES_KEPT: Final = 64
 PCMU: Final = "audio/pcmu"
+# Beyond the time to connect, the AI may take this long to grant the session.
+SESSION_PATIENCE_S: Final = 10.0
+TURN_DIGITS_MAX: Final = 9
 # What is left to be heard is played before a close, and this much longer waited for its mark.
 DRAIN_GRACE_NS: Final = 2 * NS_PER_S
 BENIGN_AI_ERRORS: Final = frozenset(
@@ -85,6 +88,12 @@ class _Clear:
     fence: str
     generation: int
     trigger_ns: int
+
+
+def _turn_of(text: str) -> int | None:
+    """Return the turn in an event id of ours, None when it is none."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= TURN_DIGITS_MAX
+    return int(text) if is_number else None
 
 
 def history_frames(lead_ms: int) -> int:
@@ -137,7 +146,9 @@ class Call:
         self._noise_items: deque[str] = deque(maxlen=16)
         self._early_items: deque[str] = deque(maxlen=16)
         self._clear: _Clear | None = None
+        self._greeting_id = ""
         self._greeting_began_ns = 0
+        self._ready_deadline_ns = NEVER_NS
         self._early = EarlyAudio(bytes_of_ms(settings.caller_hold_ms_max))
         self._is_carrier_open = True
         self._is_ai_open = False
@@ -175,7 +186,7 @@ class Call:
         True from `response.created` until all audio of the response was heard, or flushed, or the
         response ended without any.
         """
-        return self.is_ai_generating or self.playout.unheard_bytes(now_ns) > 0
+        return self.is_ai_generating or self.playout.is_playing(now_ns)
 
     @property
     def is_ai_generating(self) -> bool:
@@ -186,7 +197,7 @@ class Call:
         """Return where the AI's answer is: silent, pending, playing or held."""
         if self.playout.is_held:
             return State.HELD
-        if self.playout.unheard_bytes(now_ns) > 0:
+        if self.playout.is_playing(now_ns):
             return State.PLAYING
         is_pending = self.requester.is_pending or self.is_ai_generating
         return State.PENDING if is_pending else State.SILENT
@@ -242,13 +253,14 @@ class Call:
         self.input_clock.withdraw(count)
         self.counts.caller_bytes_dropped += count
 
-    def ai_audio(self, response_id: str, item_id: str, delta: str) -> None:
+    def ai_audio(self, response_id: str, item_id: str, delta: str, now_ns: int) -> None:
         """Take one audio delta (base64) of a response.
 
         Audio of a dead or finished response is stale: dropped and counted. Audio of a response
         that was never announced, or that is no base64, is bad: dropped and counted.
         """
         self.counts.ai_deltas += 1
+        self.requester.heard_of(response_id, now_ns)
         if response_id not in self._responses:
             if response_id in self._dead or response_id in self._finished:
                 self.counts.stale_deltas_dropped += 1
@@ -262,15 +274,17 @@ class Call:
             self._note("AI audio is not base64", "warning", ("problem", str(problem)))
             return
         if written == FULL:
-            self._backlog_full(response_id)
+            self._backlog_full(response_id, item_id)
         elif written == STALE:
             self.counts.stale_deltas_dropped += 1
         else:
             self.counts.ai_bytes += written
 
-    def _backlog_full(self, response_id: str) -> None:
+    def _backlog_full(self, response_id: str, item_id: str) -> None:
         """Stop an answer that would not fit: what is queued of it is played, the rest refused."""
         self.counts.backlog_full += 1
+        received_ms = ms_of_bytes(self.playout.item_received_bytes(item_id))
+        self._amends.shorten(response_id, item_id, received_ms)
         self._kill(response_id)
         self._commands.append(CancelResponse(response_id))
         self._note(
@@ -283,23 +297,23 @@ class Call:
     def next_message(self, now_ns: int) -> bytes | None:
         """Return the next media message for the carrier, None when none is due now.
 
-        Called by the heartbeat until it returns None; also runs every deadline of the call. After
-        each message `take_mark` tells whether a mark belongs right behind it.
+        Called by the heartbeat until it returns None, after `tick`. After each message `take_mark`
+        tells whether a mark belongs right behind it.
         """
-        self._check_deadlines(now_ns)
         if not self.stream_sid or not self._is_carrier_open:
             return None
         message = self.playout.next_message(now_ns)
         if message is not None:
             self.counts.frames_sent += 1
-            if not self.greeting_sent:
+            if self._greeting_id:
                 self._look_for_greeting(now_ns)
         return message
 
     def _look_for_greeting(self, now_ns: int) -> None:
         """Notice the first frame of the greeting on its way; done once, then never again."""
         response_id = self.playout.response_sent_last()
-        if self._labels.get(response_id) == GREETING:
+        if response_id == self._greeting_id:
+            self._greeting_id = ""
             self.greeting_sent = True
             self._greeting_began_ns = now_ns
             self._note("greeting is on its way to the caller")
@@ -333,8 +347,8 @@ class Call:
 
     # ----------------------------------------------------------------- deadlines
 
-    def _check_deadlines(self, now_ns: int) -> None:
-        """Compare the clock with everything that waits for it; cheap, every heartbeat."""
+    def tick(self, now_ns: int) -> None:
+        """Compare the clock with everything that waits for it; cheap, once every heartbeat."""
         if self.judge.candidate is not None:
             self._act(self.judge.due(self.state(now_ns), now_ns), now_ns)
             if self.judge.candidate is not None and not self._can_be_interrupted(now_ns):
@@ -346,6 +360,9 @@ class Call:
             self._end("start_timeout", now_ns)
         elif now_ns - self._last_audio_ns >= self._watchdog_ns and self.stream_sid:
             self._end("carrier_silent", now_ns)
+        elif not self.is_ready and now_ns >= self._ready_deadline_ns:
+            self._note("the AI never granted the session", "error")
+            self._end("ai_session_timeout", now_ns)
         elif now_ns >= self._end_deadline_ns:
             self._note("the call reached its maximum duration", "warning")
             self.hang_up("duration_max", now_ns)
@@ -357,7 +374,7 @@ class Call:
     def _check_drained(self, now_ns: int) -> None:
         if not self._is_carrier_open:
             return
-        if self.playout.unheard_bytes(now_ns) == 0 or now_ns >= self._drain_deadline_ns:
+        if not self.playout.is_playing(now_ns) or now_ns >= self._drain_deadline_ns:
             self._end(self._closing, now_ns)
 
     def _end(self, reason: str, now_ns: int) -> None:
@@ -377,8 +394,12 @@ class Call:
     def _on_carrier_started(self, event: CarrierStarted, now_ns: int) -> None:
         self.stream_sid = event.stream_sid
         self.call_sid = event.call_sid
+        if self.has_ended:
+            return
         self._last_audio_ns = now_ns
         self._is_ai_open = True
+        patience_s = self.settings.ai_connect_timeout_s + SESSION_PATIENCE_S
+        self._ready_deadline_ns = now_ns + int(patience_s * NS_PER_S)
         self._commands += [SendMark(self.playout.probe(now_ns)), ConnectAi()]
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
@@ -387,9 +408,10 @@ class Call:
             clear, self._clear = self._clear, None
             self._commands.append(BargeInConfirmed(clear.generation, clear.trigger_ns, now_ns))
 
-    def _on_digit(self, event: DigitPressed, _: int) -> None:
+    def _on_digit(self, _: DigitPressed, __: int) -> None:
         self.counts.digits += 1
-        self._note("digit pressed", "info", ("digit", event.digit))
+        # Not which one: callers type card numbers.
+        self._note("digit pressed")
 
     def _on_carrier_stopped(self, event: CarrierStopped, now_ns: int) -> None:
         self._end(event.reason, now_ns)
@@ -461,11 +483,14 @@ class Call:
         else:
             self.counts.ai_errors += 1
         kind, _, rest = event.event_id.partition("-")
+        turn = _turn_of(rest) if kind == "r" else None
         if event.code == "conversation_already_has_active_response":
-            self.requester.occupied(int(rest) if kind == "r" and rest.isdigit() else None)
-        elif kind == "r" and rest.isdigit():
-            self.requester.refused(int(rest))
+            self.requester.occupied(turn, now_ns)
+        elif turn is not None:
+            self.requester.refused(turn)
             self._request_waiting(now_ns)
+        elif kind == "s" and not self.is_ready:
+            self._end("ai_session_refused", now_ns)
         elif kind == "t":
             self.counts.truncates_refused += 1
             self._tell(self._amends.truncate_refused(rest, event.message))
@@ -486,14 +511,20 @@ class Call:
 
     # ----------------------------------------------------------------- responses
 
-    def _on_response_created(self, event: ResponseCreated, _: int) -> None:
+    def _on_response_created(self, event: ResponseCreated, now_ns: int) -> None:
+        known = (*self._finished, *self._dead, *self._responses)
+        if event.response_id in known:
+            self.counts.responses_repeated += 1
+            return
         self.counts.responses += 1
-        if self._closing or not self.requester.created(event.response_id, event.turn):
+        if self._closing or not self.requester.created(event.response_id, event.turn, now_ns):
             self.counts.responses_dead_at_birth += 1
             self._kill(event.response_id)
             self._commands.append(CancelResponse(event.response_id))
             return
         label = self.requester.label_of(event.turn)
+        if label == GREETING:
+            self._greeting_id = event.response_id
         self._responses[event.response_id] = label
         self._labels[event.response_id] = label
         if len(self._labels) > RESPONSES_KEPT:
@@ -509,7 +540,8 @@ class Call:
         self.playout.end_audio(response_id)
 
     def _on_item_added(self, event: ItemAdded, _: int) -> None:
-        if event.kind == "message":
+        is_known = event.response_id in self._responses or event.response_id in self._dead
+        if event.kind == "message" and is_known:
             self._amends.item_added(event.response_id, event.item_id)
 
     def _on_audio_ended(self, event: AudioEnded, _: int) -> None:
@@ -550,7 +582,7 @@ class Call:
         """
         if self._closing or not self.is_ready:
             return
-        input_bytes = bytes_of_ms(event.audio_start_ms + self._padding_ms)
+        input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + self._padding_ms)
         onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
         if self.judge.candidate is None:
             was_noise = self.judge.verdict_on(onset_ns)
@@ -679,7 +711,7 @@ class Call:
             fence = self.playout.fence(now_ns)
             self._commands.append(ClearCarrier(fence.name))
             self._clear = _Clear(fence.name, self.generation, one.trigger_ns)
-        self.requester.withdraw()
+        self.requester.withdraw(now_ns)
         dead = list(self._responses)
         if self.settings.barge_in != "server":
             self._commands += map(CancelResponse, dead)

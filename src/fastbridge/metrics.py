@@ -164,6 +164,10 @@ COUNTED: Final[dict[str, tuple[str, str]]] = {
     "items_deleted": ("deletes", "Items deleted because nothing of them was heard."),
     "responses": ("responses", "Answers the AI began."),
     "responses_failed": ("responses_failed", "Answers that failed or stayed incomplete."),
+    "responses_repeated": (
+        "responses_repeated",
+        "Answers announced twice by the AI: a fault of its side.",
+    ),
     "responses_dead_at_birth": (
         "responses_dead_at_birth",
         "Answers that began after the interruption that withdrew them.",

@@ -32,7 +32,11 @@ HEAD_BYTES: Final = bytes_of_ms(400)
 # Before the carrier has echoed a single mark its round trip is unknown; this much is assumed.
 ASSUMED_LAG_NS: Final = 200 * NS_PER_MS
 LAGS_KEPT: Final = 16
-ANCHORS_KEPT: Final = 16
+ANCHORS_KEPT: Final = 64
+# An echo later than the lowest lag by more than this is overdue: the carrier lags its model.
+ECHO_SLACK_NS: Final = 20 * NS_PER_MS
+# An echo overdue by more than this is lost: it is no longer waited for.
+ECHO_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 MARKS_MAX: Final = 256
 # A resume goes back to a quiet frame, at most this much before the heard position.
 BACK_UP_BYTES: Final = bytes_of_ms(120)
@@ -93,6 +97,7 @@ class Mark:
     wire_bytes: int
     due_ns: int
     is_fence: bool = False
+    is_tail: bool = False
 
 
 class CarrierClock:
@@ -181,6 +186,8 @@ class Playout:
         self.marks_ignored = 0
         self.marks_unknown = 0
         self.marks_overflowed = 0
+        self.marks_lost = 0
+        self._is_echo_missing = False
         self.holds = 0
         self.resent_bytes = 0
         self.history_pauses = 0
@@ -195,6 +202,7 @@ class Playout:
         self._heard = 0
         self._last_writer = ""
         self._open: set[str] = set()
+        self._newest_open: dict[str, str] = {}
         self._unmarked_bytes = 0
         self._talk_bytes = 0
         self._mark_due: Mark | None = None
@@ -203,6 +211,8 @@ class Playout:
         self._cleared_segment = -1
         self._cleared_wire_bytes = 0
         self._sent = 0
+        # Where the current segment began: heard for certain, whatever its marks say.
+        self._base = 0
 
     # ----------------------------------------------------------------- the AI's side
 
@@ -218,6 +228,7 @@ class Playout:
             self._item(response_id, item_id).extend(start, start + written)
             self._last_writer = response_id
             self._open.add(response_id)
+            self._newest_open[response_id] = item_id
         return written
 
     def _item(self, response_id: str, item_id: str) -> Item:
@@ -238,12 +249,17 @@ class Playout:
     def end_audio(self, response_id: str) -> None:
         """Say that a response will bring no more bytes: its last partial frame may be padded."""
         self._open.discard(response_id)
+        self._newest_open.pop(response_id, None)
 
     # ----------------------------------------------------------------- the carrier's side
 
     def next_message(self, now_ns: int) -> bytes | None:
         """Return the next finished media message while the carrier is less than `lead` ahead."""
-        if self.clock.unplayed(now_ns) + FRAME_BYTES > self.lead_bytes or self.ring.is_held:
+        if self.ring.is_held:
+            return None
+        # A carrier that lags its model has played less: what it holds is counted from there.
+        at_ns = now_ns - self._overdue_ns(now_ns)
+        if self.clock.unplayed(at_ns) + FRAME_BYTES > self.lead_bytes:
             return None
         if self._is_history_full(now_ns):
             return None
@@ -289,6 +305,7 @@ class Playout:
         spacing = HEAD_MARK_EVERY_BYTES if self._talk_bytes <= HEAD_BYTES else MARK_EVERY_BYTES
         if self._unmarked_bytes >= spacing or self.ring.readable_bytes == 0:
             self._mark_due = self._mark()
+            self._mark_due.is_tail = self.ring.readable_bytes == 0
 
     def _continues(self, wire: int, position: int) -> bool:
         start_wire, start, length = self._runs[-1]
@@ -331,6 +348,7 @@ class Playout:
         while self._marks[0] is not mark:
             self._marks.popleft()
         self._marks.popleft()
+        self._is_echo_missing = False
         if mark.segment != self.segment:
             self._count_crossed(mark)
             return None
@@ -338,6 +356,36 @@ class Playout:
         if not mark.is_fence:
             self._confirmed = max(self._confirmed, min(mark.position, self._sent))
         return mark
+
+    def _overdue_ns(self, now_ns: int) -> int:
+        """Return by how much the oldest echo is overdue, 0 when none is; forget lost ones.
+
+        Something between the model and the ear stalled for at least that long.
+        """
+        if not self.clock.lags:
+            return 0
+        patience_ns = self.clock.lowest_lag_ns + ECHO_SLACK_NS
+        while self._marks:
+            oldest = self._marks[0]
+            overdue_ns = now_ns - oldest.due_ns - patience_ns
+            if oldest.segment == self.segment and overdue_ns <= ECHO_PATIENCE_NS:
+                return max(overdue_ns, 0)
+            if oldest.segment != self.segment and overdue_ns <= ECHO_PATIENCE_NS:
+                return 0
+            self._marks.popleft()
+            self.marks_lost += 1
+            self._is_echo_missing = True
+        return 0
+
+    def _freeze_heard(self, now_ns: int) -> int:
+        """Return, and keep, the heard position at a clear: only what is beyond doubt.
+
+        While an echo is overdue or missing, the model runs ahead of the truth: only marks count.
+        """
+        heard = self.heard_position(now_ns)
+        if self._overdue_ns(now_ns) or self._is_echo_missing:
+            heard = self._heard = min(heard, max(self._confirmed, self._base))
+        return heard
 
     def _count_crossed(self, mark: Mark) -> None:
         """Count a mark that crossed a clear: played only if the model allows it, else cleared."""
@@ -380,6 +428,18 @@ class Playout:
         """Return how many queued or sent AI bytes the caller has yet to hear."""
         return self.ring.write_position - self.heard_position(now_ns)
 
+    def is_playing(self, now_ns: int) -> bool:
+        """Say whether something is still to be heard.
+
+        Under jitter the ear may be behind the model: while the echo of the last byte's mark is
+        out, and not lost, the talkspurt is not over.
+        """
+        if self.unheard_bytes(now_ns) > 0:
+            return True
+        self._overdue_ns(now_ns)
+        last = self._marks[-1] if self._marks else None
+        return last is not None and last.segment == self.segment and last.is_tail
+
     def is_audible(self, now_ns: int) -> bool:
         """Say whether AI audio reaches the ear now."""
         at_ns = now_ns - self.clock.one_way_ns
@@ -403,10 +463,15 @@ class Playout:
     def response_sent_last(self) -> str:
         """Return the response whose bytes were in the latest message, "" when none were."""
         position = self.ring.read_position - 1
-        for item in self._items.values():
+        for item in reversed(self._items.values()):
             if any(start <= position < end for start, end in item.spans):
                 return item.response_id
         return ""
+
+    def item_received_bytes(self, item_id: str) -> int:
+        """Return how many bytes of a live item were accepted; 0 for an unknown one."""
+        item = self._items.get(item_id)
+        return 0 if item is None else item.received_bytes
 
     def item_heard_bytes(self, item_id: str, now_ns: int) -> int:
         """Return how many bytes of a live item were heard; 0 for an unknown one."""
@@ -431,7 +496,7 @@ class Playout:
         The heard position freezes; marks that were under way to us and that the model allows may
         still raise it, until the fence.
         """
-        self.heard_position(now_ns)
+        self._base = self._freeze_heard(now_ns)
         jitter_ns = self.clock.ear_delay_ns - self.clock.one_way_ns if self.clock.lags else 0
         self._cleared_segment = self.segment
         self._cleared_wire_bytes = self.clock.played(now_ns - jitter_ns)
@@ -480,11 +545,12 @@ class Playout:
         positions go on where the flushed bytes ended.
         """
         was_held = self.ring.is_held
-        heard = self.heard_position(now_ns)
+        heard = self._heard if was_held else self._freeze_heard(now_ns)
+        # An open item whose received audio was all heard is cut too: more of it is on its way.
         cut = [
             HeardItem(item.item_id, item.response_id, item.bytes_before(heard), item.received_bytes)
             for item in self._items.values()
-            if item.end > heard
+            if item.end > heard or self._newest_open.get(item.response_id) == item.item_id
         ]
         flushed = self.ring.flush()
         self._epoch = self.ring.begin()
@@ -492,10 +558,12 @@ class Playout:
         self.segment += not was_held
         self._forget_sent(now_ns)
         self._items.clear()
+        self._newest_open.clear()
         self._open.clear()
         self._last_writer = ""
+        self._is_echo_missing = False
         # Whatever was not heard never will be: the ear is as far as the ring.
-        self._confirmed = self._heard = self._sent = self.ring.write_position
+        self._confirmed = self._heard = self._sent = self._base = self.ring.write_position
         return flushed, cut
 
     def fence(self, now_ns: int) -> Mark:

@@ -13,8 +13,10 @@ from typing import Final
 
 from fastbridge.mulaw import NS_PER_MS
 
-# A request the AI never answered frees the slot after this long; counted, never silent.
-REQUEST_PATIENCE_NS: Final = 10_000 * NS_PER_MS
+# How long the slot waits for the AI's next word before it is freed; counted, never silent.
+REQUEST_PATIENCE_NS: Final = 10_000 * NS_PER_MS  # for `response.created`
+CANCEL_PATIENCE_NS: Final = 5_000 * NS_PER_MS  # for the `response.done` of a cancelled one
+ACTIVE_PATIENCE_NS: Final = 30_000 * NS_PER_MS  # for anything of an active one
 
 GREETING: Final = "GREETING"
 AI_TALK: Final = "AI_TALK"
@@ -48,7 +50,7 @@ class Requester:
         self._oldest_live_turn = 0
         self._labels: dict[int, str] = {}
         self._waiting: Ask | None = None
-        self._asked_ns = 0
+        self._since_ns = 0
         self.instructions = ""
 
     def ask(self, wish: Ask, now_ns: int) -> int | None:
@@ -68,24 +70,35 @@ class Requester:
         self.instructions = self._waiting.instructions
         self._waiting = None
         self.slot = Slot.REQUESTED
-        self._asked_ns = now_ns
+        self._since_ns = now_ns
         return self.turn
 
-    def created(self, response_id: str, turn: int | None) -> bool:
+    def created(self, response_id: str, turn: int | None, now_ns: int) -> bool:
         """Take a response that began; False when it is dead at birth and must be cancelled.
 
         One without a turn (nobody asked) is accepted and takes the slot.
         """
         if self.slot is Slot.ACTIVE and self.response_id not in ("", response_id):
             return False
-        self.response_id = response_id
-        if turn is not None and (turn < self._oldest_live_turn or turn != self.turn):
-            self.slot = Slot.CANCELLING
+        is_old = turn is not None and (turn < self._oldest_live_turn or turn != self.turn)
+        if is_old or (turn is None and self.slot is Slot.CANCELLING):
+            self._move(Slot.CANCELLING, response_id, now_ns)
             return False
-        if turn is None and self.slot is Slot.CANCELLING:
-            return False
-        self.slot = Slot.ACTIVE
+        if turn is None and self.slot is Slot.REQUESTED:
+            # It was faster than our request, which the AI will refuse: ask again behind it.
+            self._waiting = self._waiting or Ask(self.label_of(self.turn), self.instructions)
+        self._move(Slot.ACTIVE, response_id, now_ns)
         return True
+
+    def _move(self, slot: Slot, response_id: str, now_ns: int) -> None:
+        self.slot = slot
+        self.response_id = response_id
+        self._since_ns = now_ns
+
+    def heard_of(self, response_id: str, now_ns: int) -> None:
+        """Something of a response came: the slot's patience begins anew."""
+        if response_id == self.response_id and self.slot is Slot.ACTIVE:
+            self._since_ns = now_ns
 
     def label_of(self, turn: int | None) -> str:
         """Return the label of a response: GREETING for the greeting's own, else AI_TALK."""
@@ -98,38 +111,44 @@ class Requester:
         """
         anonymous = self.slot is Slot.ACTIVE and not self.response_id
         if anonymous or (self.response_id and self.response_id == response_id):
-            self.slot = Slot.IDLE
-            self.response_id = ""
+            self._free()
 
-    def occupied(self, turn: int | None) -> None:
+    def _free(self) -> None:
+        self.slot = Slot.IDLE
+        self.response_id = ""
+
+    def occupied(self, turn: int | None, now_ns: int) -> None:
         """The AI says another response is active: wait for its end, then ask again."""
-        if self.slot is Slot.REQUESTED and (turn is None or turn == self.turn):
-            if self._waiting is None:
-                self._waiting = Ask(self.label_of(self.turn), self.instructions)
-            self.slot = Slot.ACTIVE
-            self.response_id = ""
+        if turn is not None and turn != self.turn:
+            return
+        if self.slot is Slot.REQUESTED:
+            self._waiting = self._waiting or Ask(self.label_of(self.turn), self.instructions)
+            self._move(Slot.ACTIVE, "", now_ns)
+        elif self.slot is Slot.CANCELLING and not self.response_id:
+            # The request that was withdrawn is refused: nothing of ours is under way any more.
+            self._move(Slot.ACTIVE, "", now_ns)
 
     def refused(self, turn: int) -> None:
         """The AI refused the request for a reason of its own: the slot is free again."""
         if self.slot in (Slot.REQUESTED, Slot.CANCELLING) and turn == self.turn:
-            self.slot = Slot.IDLE
+            self._free()
 
-    def withdraw(self) -> str | None:
+    def withdraw(self, now_ns: int) -> str | None:
         """Commit: kill what was asked before now; return the id to cancel, if one is active."""
         self._waiting = None
         self._oldest_live_turn = self.turn + 1
         if self.slot is Slot.ACTIVE and self.response_id:
-            self.slot = Slot.CANCELLING
+            self._move(Slot.CANCELLING, self.response_id, now_ns)
             return self.response_id
-        if self.slot in (Slot.REQUESTED, Slot.ACTIVE):
-            self.slot = Slot.CANCELLING
+        if self.slot is Slot.REQUESTED:
+            self._move(Slot.CANCELLING, "", now_ns)
         return None
 
     def expire(self, now_ns: int) -> bool:
-        """Free a slot whose request was never answered; True when that happened."""
+        """Free a slot that waited in vain for the AI's next word; True when that happened."""
         deadline_ns = self.deadline_ns
         if deadline_ns is not None and now_ns >= deadline_ns:
-            self.slot = Slot.IDLE
+            self._free()
             self.lost_requests += 1
             return True
         return False
@@ -141,7 +160,11 @@ class Requester:
 
     @property
     def deadline_ns(self) -> int | None:
-        """Return when `expire` may act, None when nothing is awaited."""
-        if self.slot is Slot.IDLE or self.response_id:
+        """Return when `expire` acts, None when nothing is awaited."""
+        if self.slot is Slot.IDLE:
             return None
-        return self._asked_ns + REQUEST_PATIENCE_NS
+        if self.slot is Slot.CANCELLING and self.response_id:
+            return self._since_ns + CANCEL_PATIENCE_NS
+        if self.slot is Slot.ACTIVE and self.response_id:
+            return self._since_ns + ACTIVE_PATIENCE_NS
+        return self._since_ns + REQUEST_PATIENCE_NS

@@ -26,7 +26,7 @@ from fastbridge.pacing import Heartbeat
 
 LOG: Final = logging.getLogger("fastbridge.server")
 WEBHOOK_BYTES_MAX: Final = 64 * 1024
-FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded"})
 DRAIN_STEP_S: Final = 0.1
 # After the drain limit remaining calls are closed; this long their closing handshakes may take.
 LAST_WORDS_S: Final = 3.0
@@ -131,7 +131,12 @@ class Front:
 
     async def incoming_call(self, request: web.Request) -> web.Response:
         """Answer Twilio's question what to do with a call: connect it to our media stream."""
-        refusal, fields = await self._webhook_refusal(request)
+        try:
+            refusal, fields = await self._webhook_refusal(request)
+        except (ValueError, LookupError) as problem:  # a broken body, before anything is checked
+            self.totals.rejected["bad_body"] += 1
+            LOG.warning("webhook body unreadable", extra={"fields": {"problem": repr(problem)}})
+            return web.Response(status=400, text="bad_body\n")
         if refusal:
             return self._refuse(request, refusal)
         account = self.settings.twilio_account_sid

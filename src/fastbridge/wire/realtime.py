@@ -25,6 +25,7 @@ from fastbridge.events import (
     SessionUpdated,
     SpeechStarted,
     SpeechStopped,
+    TranscriptHeard,
 )
 from fastbridge.wire.faults import AiError
 
@@ -36,6 +37,9 @@ BETA_NAMES: Final = {
     "response.audio.done": "response.output_audio.done",
 }
 PCMU: Final = "audio/pcmu"
+TURN_DIGITS_MAX: Final = 9
+# Positions on the AI's input clock beyond a day are nonsense.
+INPUT_MS_MAX: Final = 86_400_000
 BETA_FORMATS: Final = {"g711_ulaw": PCMU, "g711_alaw": "audio/pcma", "pcm16": "audio/pcm"}
 
 
@@ -44,6 +48,7 @@ class _Message(msgspec.Struct):
     response_id: str = ""
     item_id: str = ""
     delta: str = ""
+    transcript: str = ""
     audio_start_ms: float = 0
     audio_end_ms: float = 0
     item: dict[str, Any] | None = None
@@ -103,6 +108,16 @@ def _needed(value: str, name: str) -> str:
     return value
 
 
+def _input_ms(value: float) -> int:
+    """Return a position on the AI's input clock, made sane."""
+    return int(min(max(value, 0), INPUT_MS_MAX))
+
+
+def _transcript(message: _Message) -> Event | None:
+    """A transcript with words in it is a verdict; its words are not kept."""
+    return TranscriptHeard(message.item_id) if message.transcript.strip() else None
+
+
 def _session_updated(message: _Message) -> Event:
     """Read the granted formats, GA (`audio.input.format.type`) or beta (`input_audio_format`)."""
     session = message.session or {}
@@ -119,7 +134,8 @@ def _response_created(message: _Message) -> Event:
     response = message.response
     metadata = (response or {}).get("metadata") or {}
     turn = str(metadata.get("turn", ""))
-    number = int(turn) if turn.isdecimal() else None
+    is_number = turn.isascii() and turn.isdecimal() and len(turn) <= TURN_DIGITS_MAX
+    number = int(turn) if is_number else None
     return ResponseCreated(_needed(_text(response, "id"), "response.id"), number)
 
 
@@ -146,11 +162,16 @@ def _error(message: _Message) -> Event:
     )
 
 
-_READERS: Final[dict[str, Callable[[_Message], Event]]] = {
+_READERS: Final[dict[str, Callable[[_Message], Event | None]]] = {
     "session.created": lambda m: SessionCreated(_text(m.session, "id")),
     "session.updated": _session_updated,
-    "input_audio_buffer.speech_started": lambda m: SpeechStarted(int(m.audio_start_ms), m.item_id),
-    "input_audio_buffer.speech_stopped": lambda m: SpeechStopped(int(m.audio_end_ms), m.item_id),
+    "input_audio_buffer.speech_started": lambda m: SpeechStarted(
+        _input_ms(m.audio_start_ms), m.item_id
+    ),
+    "input_audio_buffer.speech_stopped": lambda m: SpeechStopped(
+        _input_ms(m.audio_end_ms), m.item_id
+    ),
+    "conversation.item.input_audio_transcription.completed": _transcript,
     "input_audio_buffer.committed": lambda m: InputCommitted(_needed(m.item_id, "item_id")),
     "response.created": _response_created,
     "response.output_item.added": _item_added,
@@ -173,7 +194,7 @@ def session_update(settings: Settings, instructions: str) -> str:
     """Return the session's configuration for a phone call: mu-law both ways, no self-start.
 
     `interrupt_response` and `create_response` are false: the bridge cancels and asks itself, so
-    that the server cannot cancel what the guard ignores.
+    that the server cannot cancel what the guard ignores. In mode `server` both are true.
     """
     detection: dict[str, Any] = {"type": settings.turn_detection}
     if settings.turn_detection == "server_vad":
@@ -182,7 +203,8 @@ def session_update(settings: Settings, instructions: str) -> str:
         detection["silence_duration_ms"] = settings.vad_silence_ms
     else:
         detection["eagerness"] = settings.vad_eagerness
-    detection |= {"create_response": False, "interrupt_response": False}
+    is_servers = settings.barge_in == "server"
+    detection |= {"create_response": is_servers, "interrupt_response": is_servers}
     noise = None if settings.noise_reduction == "off" else {"type": settings.noise_reduction}
     return json.dumps(
         {

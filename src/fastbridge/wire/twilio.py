@@ -108,8 +108,8 @@ class TwilioStream:
         if media.track != "inbound":
             return None
         count = inspect_base64(media.payload)
-        if count < 0:
-            raise CarrierError("bad_payload", "`media.payload` is not base64")
+        if count <= 0:
+            raise CarrierError("bad_payload", "`media.payload` is empty or not base64")
         return media.payload, count
 
     def _control(self, message: _Message) -> Arrived | None:
