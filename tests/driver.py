@@ -75,6 +75,7 @@ class Line:
         self.to_carrier: deque[tuple[int, bytes]] = deque()
         self.to_bridge: deque[tuple[int, dict[str, Any]]] = deque()
         self.caller_talks = True
+        self.level = 0  # of each caller frame
         self.to_carrier_stall_ns = 0  # nothing reaches the carrier before then
         self.beat_observers: list[Any] = []
         if self.start:
@@ -165,7 +166,7 @@ class Line:
 
     def _beat(self) -> None:
         if self.caller_talks and self.call.stream_sid and not self.call.has_ended:
-            self.call.caller_audio(PAYLOAD, FRAME_BYTES, self.now_ns)
+            self.call.caller_audio(PAYLOAD, FRAME_BYTES, self.level, self.now_ns)
         self.call.tick(self.now_ns)
         while (message := self.call.next_message(self.now_ns)) is not None:
             self._send(message)

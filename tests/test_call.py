@@ -669,12 +669,12 @@ def test_caller_audio_before_the_session_is_kept_and_released_in_order() -> None
     line.perform()
     payloads = [PAYLOAD[:-4] + f"{number:03d}=" for number in range(50)]
     for payload in payloads:
-        assert not line.call.caller_audio(payload, FRAME_BYTES, line.now_ns)
+        assert not line.call.caller_audio(payload, FRAME_BYTES, 0, line.now_ns)
     line.tell(SessionCreated("s"))
     line.tell(SessionUpdated("audio/pcmu", "audio/pcmu"))
     (released,) = line.of(AppendCallerAudio)
     assert list(released.payloads) == payloads
-    assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, line.now_ns)
+    assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
     assert line.call.input_clock.appended_bytes == 51 * FRAME_BYTES
 
 
@@ -683,14 +683,14 @@ def test_caller_audio_kept_is_bounded_to_two_seconds() -> None:
     line = Line(QUIET, start=False)
     line.call.handle(line_started(line), line.now_ns)
     for _ in range(130):
-        line.call.caller_audio(PAYLOAD, FRAME_BYTES, line.now_ns)
+        line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
     assert line.call.counts.caller_bytes_held_out == 30 * FRAME_BYTES
 
 
 def test_a_refused_append_does_not_move_the_ai_clock() -> None:
     """Audio the AI's socket could not take is counted and not part of the AI's input clock."""
     line = Line(QUIET)
-    assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, line.now_ns)
+    assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
     line.call.append_refused(FRAME_BYTES)
     assert line.call.input_clock.appended_bytes == 0
     assert line.call.counts.caller_bytes_dropped == FRAME_BYTES

@@ -362,8 +362,9 @@ def test_the_command_serves_and_drains_on_sigterm() -> None:
         text=True,
     )
     assert process.stderr is not None
-    line = process.stderr.readline()
-    assert '"message": "listening"' in line, line
+    lines = [process.stderr.readline() for _ in range(2)]
+    assert '"message": "local detector"' in lines[0], lines
+    assert '"message": "listening"' in lines[1], lines
     process.send_signal(signal.SIGTERM)
     rest = process.communicate(timeout=20)[1]
     assert process.returncode == 0, rest

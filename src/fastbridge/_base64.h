@@ -163,4 +163,38 @@ FB_INLINE int64_t fb_inspect(const uint8_t *text, size_t size) {
     return (seen & FB_BAD) != 0 ? -1 : count;
 }
 
+/* Level: the G.711 amplitude of each mu-law byte in 14 bits (0..8031), a quarter of its 16-bit
+ * sample, so that the caller's loudness is known without decoding to memory (512 B of table). */
+#define FB_L1(b) \
+    ((uint16_t)(((((((~(b)) & 0x0F) << 3) + 0x84) << ((~(b) >> 4) & 0x07)) - 0x84) >> 2))
+#define FB_L4(b) FB_L1(b), FB_L1((b) + 1), FB_L1((b) + 2), FB_L1((b) + 3)
+#define FB_L16(b) FB_L4(b), FB_L4((b) + 4), FB_L4((b) + 8), FB_L4((b) + 12)
+#define FB_L64(b) FB_L16(b), FB_L16((b) + 16), FB_L16((b) + 32), FB_L16((b) + 48)
+static const uint16_t fb_level[256] = {FB_L64(0), FB_L64(64), FB_L64(128), FB_L64(192)};
+
+/* Return decoded bytes << 16 | mean 14-bit amplitude (rounded down), or -1: not base64. */
+FB_INLINE int64_t fb_measure(const uint8_t *text, size_t size) {
+    int64_t count = fb_decoded_bytes(text, size);
+    if (count <= 0) {
+        return count;
+    }
+    size_t padding = fb_padding(text, size);
+    size_t groups = size / 4 - (padding != 0);
+    uint32_t seen = 0;
+    uint64_t sum = 0;
+    for (; groups != 0; groups--, text += 4) {
+        uint32_t bits = fb_decode_group(text);
+        seen |= bits;
+        sum += (uint32_t)fb_level[bits >> 16 & 0xFF] + fb_level[bits >> 8 & 0xFF] +
+               fb_level[bits & 0xFF];
+    }
+    if (padding != 0) {
+        uint8_t last[2];
+        seen |= fb_decode_last(text, padding, last);
+        sum += fb_level[last[0]];
+        sum += padding == 1 ? fb_level[last[1]] : 0;
+    }
+    return (seen & FB_BAD) != 0 ? -1 : count << 16 | (int64_t)(sum / (uint64_t)count);
+}
+
 #endif

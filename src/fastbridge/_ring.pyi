@@ -29,6 +29,17 @@ def inspect_base64(payload: str | bytes) -> int:
         TypeError: `payload` is neither str nor bytes.
     """
 
+def measure_base64(payload: str | bytes) -> int:
+    """Return `bytes << 16 | level` of mu-law audio in base64, or -1 when it is not valid base64.
+
+    One pass, nothing is decoded to memory (about 0.2 us for a frame of 160 bytes). `bytes` is what
+    `inspect_base64` returns; `level` the mean absolute amplitude in G.711's 14 bits (0..8031, a
+    quarter of the 16-bit samples), rounded down, 0 when there are no bytes.
+
+    Raises:
+        TypeError: `payload` is neither str nor bytes.
+    """
+
 @final
 class PagePool:
     """Pages of 8 KiB for the paged rings of one event loop, never more than `bytes_max`.

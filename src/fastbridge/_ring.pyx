@@ -59,6 +59,7 @@ cdef extern from "_ring_core.h" nogil:
     void fb_encode(const uint8_t *data, size_t count, char *to)
     size_t fb_bad_offset(const uint8_t *text, size_t size)
     int64_t fb_inspect(const uint8_t *text, size_t size)
+    int64_t fb_measure(const uint8_t *text, size_t size)
     void fb_pool_start(fb_pool *pool, uint64_t pages_max)
     void fb_pool_end(fb_pool *pool)
     int fb_ring_start(fb_ring *ring, fb_pool *pool, uint64_t limit, uint64_t retain)
@@ -141,6 +142,13 @@ def inspect_base64(payload) -> int:
     cdef Py_ssize_t size = 0
     cdef const uint8_t *text = _text_of(payload, &size)
     return -1 if size < 0 else fb_inspect(text, <size_t>size)
+
+
+def measure_base64(payload) -> int:
+    """Return `bytes << 16 | mean amplitude` of mu-law base64, or -1 when it is not valid."""
+    cdef Py_ssize_t size = 0
+    cdef const uint8_t *text = _text_of(payload, &size)
+    return -1 if size < 0 else fb_measure(text, <size_t>size)
 
 
 @cython.final

@@ -12,6 +12,7 @@ between, so a barge-in is on the wire before anything else happens.
 from __future__ import annotations
 
 import asyncio
+import binascii
 import contextlib
 import logging
 import time
@@ -39,12 +40,16 @@ from fastbridge.events import (
     ConfigureAi,
     ConnectAi,
     DeleteItem,
+    EchoMeasured,
     Event,
     Noted,
     RequestResponse,
     SendMark,
+    SpeechScore,
     TruncateItem,
 )
+from fastbridge.listening.ear import Ear
+from fastbridge.listening.engine import Listening
 from fastbridge.legs.ai import AiDoor, AiLeg, AiUnreachableError
 from fastbridge.legs.carrier import CarrierLeg
 from fastbridge.metrics import Totals
@@ -73,6 +78,8 @@ class Worker:
     door: AiDoor
     pool: PagePool
     heartbeat: Heartbeat
+    # The batching detector of all calls; None: the AI's events, or loudness, are all there is.
+    listening: Listening | None = None
     totals: Totals = field(default_factory=Totals)
     # Says why a stream is refused, "" when it is welcome.
     admit: Callable[[CarrierStarted], str] = lambda _started: ""
@@ -124,6 +131,8 @@ class Bridge:
         self._is_stall_counted = False
         self._closing: asyncio.Task[None] | None = None
         self._loose: list[asyncio.Task[None]] = []
+        self._ear: Ear | None = None
+        self._head_bytes = self._tail_bytes = 0
 
     # ----------------------------------------------------------------- life
 
@@ -169,19 +178,38 @@ class Bridge:
                     await self.carrier.close("carrier_format_refused")
                 continue
             if isinstance(arrived, tuple):
-                self._caller_audio(arrived[0], arrived[1])
+                self._caller_audio(*arrived)
             elif arrived is not None:
                 self._carrier_event(arrived)
 
-    def _caller_audio(self, payload: str, count: int) -> None:
-        """Carry one caller frame to the AI."""
-        call = self.call
-        if call.caller_audio(payload, count, time.monotonic_ns()) and (
+    def _caller_audio(self, payload: str, count: int, level: int) -> None:
+        """Carry one caller frame to the AI, and let our own detector hear it when it should."""
+        call, now_ns = self.call, time.monotonic_ns()
+        if call.caller_audio(payload, count, level, now_ns) and (
             self.ai is None or not self.ai.append(realtime.append(payload))
         ):
             call.append_refused(count)
+        if self._ear is not None:
+            sound = binascii.a2b_base64(payload)
+            if call.wants_detector(now_ns):
+                self._ear.hear(sound, call.caller_ms, level)
+            else:
+                self._ear.keep(sound, call.caller_ms)
         if call.has_commands:
-            self._perform()
+            self._perform(now_ns)
+
+    def _on_heard(self, event: SpeechScore | EchoMeasured) -> None:
+        """The detector's thread has an answer; called on the loop."""
+        if not self.call.has_ended:
+            self._handle(event)
+
+    def _played(self, message: bytes, now_ns: int) -> None:
+        """Tell the ear what the caller will hear, and when on the caller's clock."""
+        if self._ear is None:
+            return
+        sound = binascii.a2b_base64(message[self._head_bytes : -self._tail_bytes])
+        ahead = self.call.playout.clock.unplayed(now_ns) - FRAME_BYTES
+        self._ear.played(sound, self.call.caller_ms + max(ahead, 0) // BYTES_PER_MS)
 
     def _carrier_event(self, event: Event) -> None:
         if isinstance(event, CarrierStarted):
@@ -191,7 +219,11 @@ class Bridge:
                 self.log.warning("stream refused", fields={"reason": refusal})
                 self._handle(CarrierStopped("refused"))
                 return
-            self.ring.set_template(*self.stream.media_template())
+            head, tail = self.stream.media_template()
+            self.ring.set_template(head, tail)
+            self._head_bytes, self._tail_bytes = len(head), len(tail)
+            if self.worker.listening is not None and self.call.rules is not None:
+                self._ear = self.worker.listening.open(self._on_heard)
             self.log.info("call started", fields={"walk": self.walk()})
         self._handle(event)
 
@@ -227,6 +259,8 @@ class Bridge:
 
     async def _release(self) -> None:
         """Close both legs and wait for every task of this call."""
+        if self._ear is not None:
+            self._ear.close()
         if self._ai_task is not None:
             self._ai_task.cancel()
             self._loose.append(self._ai_task)
@@ -259,6 +293,7 @@ class Bridge:
                 message = call.next_message(now_ns)
                 if message is None:
                     break
+                self._played(message, now_ns)
                 mark = call.take_mark()
                 if mark is None:
                     carrier.send(message)
@@ -359,6 +394,8 @@ class Bridge:
                 self.worker.observe(self, command, now_ns)
 
     def _do_clear(self, command: ClearCarrier) -> None:
+        if self._ear is not None:
+            self._ear.cut(self.call.caller_ms)
         self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
 
     def _do_mark(self, command: SendMark) -> None:

@@ -1,84 +1,50 @@
 """The call: every decision between a caller and the AI, without I/O, without a clock.
 
 The contract: after every call into a `Call`, perform `take_commands()` before the next. Audio goes
-by argument and return value; control goes by event and command objects. `next_message(now_ns)` is
-also the timer: each deadline of a call is a comparison with `now_ns`.
+by argument and return value; control goes by event and command objects. `tick(now_ns)` is the
+timer: each deadline of a call is a comparison with `now_ns`.
+
+`Answering` below it carries the answers; here stand the caller's sounds and what they end.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from fastbridge._ring import FULL, STALE, MulawRing
-from fastbridge.amends import Amends
+from fastbridge._ring import MulawRing
+from fastbridge.answering import Answering, history_frames
 from fastbridge.barge_in import Judge
 from fastbridge.config import Settings
-from fastbridge.counters import CallCounters
-from fastbridge.early_audio import EarlyAudio
 from fastbridge.echo_guard import EchoGuard, InputClock
 from fastbridge.events import (
-    AiErrored,
-    AiLost,
-    AppendCallerAudio,
-    AudioEnded,
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
     CancelResponse,
-    CarrierStarted,
-    CarrierStopped,
     ClearCarrier,
-    CloseAi,
-    CloseCarrier,
-    Command,
-    ConfigureAi,
-    ConnectAi,
     DeleteItem,
-    DigitPressed,
-    Event,
+    EchoMeasured,
     InputCommitted,
-    ItemAdded,
-    ItemTruncated,
     MarkEchoed,
-    Noted,
-    RequestResponse,
-    ResponseCreated,
-    ResponseEnded,
-    SendMark,
-    SessionCreated,
-    SessionUpdated,
+    SpeechScore,
     SpeechStarted,
     SpeechStopped,
     TranscriptHeard,
-    TruncateItem,
 )
-from fastbridge.mulaw import FRAME_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes, ns_of_bytes
-from fastbridge.playout import Playout
-from fastbridge.requester import AI_TALK, GREETING, Ask, Requester
-from fastbridge.talk import Act, Candidate, State
+from fastbridge.mulaw import NS_PER_MS, bytes_of_ms, ms_of_bytes
+from fastbridge.requester import AI_TALK, GREETING, Ask
+from fastbridge.speech import EnergyRules, Rules, SileroRules, Spurt, Stage
+from fastbridge.talk import Act, Candidate, Cue, State
 
-NS_PER_S: Final = 1_000 * NS_PER_MS
-NEVER_NS: Final = 1 << 62
-RESPONSES_KEPT: Final = 64
-PCMU: Final = "audio/pcmu"
-# Beyond the time to connect, the AI may take this long to grant the session.
-SESSION_PATIENCE_S: Final = 10.0
-TURN_DIGITS_MAX: Final = 9
-# What is left to be heard is played before a close, and this much longer waited for its mark.
-DRAIN_GRACE_NS: Final = 2 * NS_PER_S
-BENIGN_AI_ERRORS: Final = frozenset(
-    {
-        "response_cancel_not_active",
-        "conversation_already_has_active_response",
-        "item_truncate_invalid_item_id",
-        "item_delete_invalid_item_id",
-        "unsupported_content_type",
-        "input_audio_buffer_commit_empty",
-    }
-)
+__all__ = ["Call", "history_frames"]
+
+# A sound the rules never became sure of is given up after so long; looked at in these steps.
+UNSURE_PATIENCE_NS: Final = 2_000 * NS_PER_MS
+UNSURE_STEP_NS: Final = 100 * NS_PER_MS
+# What a false hold adds to the bar of the local detector (a probability).
+FALSE_HOLD_STEP: Final = 0.05
 
 
 @dataclass(slots=True)
@@ -90,483 +56,66 @@ class _Clear:
     trigger_ns: int
 
 
-def _turn_of(text: str) -> int | None:
-    """Return the turn in an event id of ours, None when it is none."""
-    is_number = text.isascii() and text.isdecimal() and len(text) <= TURN_DIGITS_MAX
-    return int(text) if is_number else None
+def _rules_of(settings: Settings) -> Rules | None:
+    """Return the local detector's rules, None when the AI's events are all there is."""
+    if settings.barge_in == "server":
+        return None
+    if settings.detector == "silero":
+        return SileroRules(quiet_level=settings.energy_floor)
+    if settings.detector == "energy":
+        return EnergyRules(quiet_level=settings.energy_floor)
+    return None
 
 
-def history_frames(lead_ms: int) -> int:
-    """Return how many sent frames a ring must keep for a resume that is never clipped.
-
-    The lead, a round trip of up to 600 ms, and the way back to a quiet frame; at least 1 s.
-    """
-    return max(50, (lead_ms + 600 + 120) // FRAME_MS + 1)
-
-
-class Call:
-    """One bridged call.
-
-    Args:
-        settings: what is allowed and how long; the call reads it, never changes it.
-        ring: the ring this call owns.
-        now_ns: when the carrier's socket was accepted (monotonic nanoseconds).
-    """
+class Call(Answering):
+    """One bridged call: the answers, and the caller who may interrupt them."""
 
     def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
-        self.settings = settings
-        self.playout = Playout(
-            ring,
-            lead_ms=settings.lead_ms,
-            now_ns=now_ns,
-            history_frames=history_frames(settings.lead_ms),
-        )
-        self.input_clock = InputClock()
+        super().__init__(settings, ring, now_ns)
+        self.caller_clock = InputClock()
+        self.rules = _rules_of(settings)
+        self.echo = EchoMeasured(has_echo=False)
         self.guard = EchoGuard(settings.echo_window_ms)
-        self.requester = Requester()
-        self.counts = CallCounters()
-        self.stream_sid = ""
-        self.call_sid = ""
-        self.greeting_sent = False
-        self.user_has_spoken = False
-        self.is_ready = False
-        self.end_reason = ""
-        self._padding_ms = settings.vad_prefix_padding_ms
-        is_server_vad = settings.turn_detection == "server_vad"
-        self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
-        self._commands: list[Command] = []
-        # Responses that still generate, with their labels; the finished and the dead by id.
-        self._responses: dict[str, str] = {}
-        self._finished: deque[str] = deque(maxlen=RESPONSES_KEPT)
-        self._dead: deque[str] = deque(maxlen=RESPONSES_KEPT)
-        self._labels: dict[str, str] = {}
-        self._amends = Amends()
         self.judge = Judge(settings)
         # Caller items judged to be no speech, and those whose turn ended before the verdict.
         self._noise_items: deque[str] = deque(maxlen=16)
         self._early_items: deque[str] = deque(maxlen=16)
         self._clear: _Clear | None = None
-        self._greeting_id = ""
-        self._greeting_began_ns = 0
-        self._ready_deadline_ns = NEVER_NS
-        self._early = EarlyAudio(bytes_of_ms(settings.caller_hold_ms_max))
-        self._is_carrier_open = True
-        self._is_ai_open = False
-        self._closing = ""
-        self._start_deadline_ns = now_ns + int(settings.start_timeout_s * NS_PER_S)
-        self._end_deadline_ns = now_ns + int(settings.call_seconds_max * NS_PER_S)
-        self._watchdog_ns = int(settings.carrier_silence_s * NS_PER_S)
-        self._last_audio_ns = now_ns
-        self._drain_deadline_ns = NEVER_NS
-        self._doors: dict[type, Callable[[Any, int], None]] = {
-            CarrierStarted: self._on_carrier_started,
+        self._padding_ms = settings.vad_prefix_padding_ms
+        is_server_vad = settings.turn_detection == "server_vad"
+        self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
+        self._doors |= {
             MarkEchoed: self._on_mark,
-            DigitPressed: self._on_digit,
-            CarrierStopped: self._on_carrier_stopped,
-            SessionCreated: self._on_session_created,
-            SessionUpdated: self._on_session_updated,
             SpeechStarted: self._on_speech_started,
             SpeechStopped: self._on_speech_stopped,
             TranscriptHeard: self._on_transcript,
+            SpeechScore: self._on_score,
+            EchoMeasured: self._on_echo,
             InputCommitted: self._on_input_committed,
-            ResponseCreated: self._on_response_created,
-            ItemAdded: self._on_item_added,
-            AudioEnded: self._on_audio_ended,
-            ResponseEnded: self._on_response_ended,
-            ItemTruncated: self._on_item_truncated,
-            AiErrored: self._on_ai_errored,
-            AiLost: self._on_ai_lost,
         }
 
-    # ----------------------------------------------------------------- facts
-
-    def is_ai_speaking(self, now_ns: int) -> bool:
-        """Say whether the AI has the floor.
-
-        True from `response.created` until all audio of the response was heard, or flushed, or the
-        response ended without any.
-        """
-        return self.is_ai_generating or self.playout.is_playing(now_ns)
-
-    @property
-    def is_ai_generating(self) -> bool:
-        """Say whether a live response is still being made."""
-        return bool(self._responses)
-
-    def state(self, now_ns: int) -> State:
-        """Return where the AI's answer is: silent, pending, playing or held."""
-        if self.playout.is_held:
-            return State.HELD
-        if self.playout.is_playing(now_ns):
-            return State.PLAYING
-        is_pending = self.requester.is_pending or self.is_ai_generating
-        return State.PENDING if is_pending else State.SILENT
-
-    def is_ai_audible(self, now_ns: int) -> bool:
-        """Say whether AI audio reaches the ear now."""
-        return self.playout.is_audible(now_ns)
-
-    @property
-    def generation(self) -> int:
-        """Return how many barge-ins were committed."""
-        return self.playout.generation
-
-    def label(self, now_ns: int) -> str:
-        """Return the label of the answer at the ear: GREETING for the greeting, else AI_TALK.
-
-        With nothing to be heard: that of the answer being made, or wanted.
-        """
-        response_id = self.playout.response_at_ear(now_ns) or next(iter(self._responses), "")
-        if response_id:
-            return self._labels.get(response_id, AI_TALK)
-        return self.requester.label_of(self.requester.turn)
-
-    @property
-    def has_ended(self) -> bool:
-        """Say whether both sides were told to close."""
-        return not self._is_carrier_open
-
-    @property
-    def has_commands(self) -> bool:
-        """Say whether `take_commands` would return any."""
-        return bool(self._commands)
-
-    # ----------------------------------------------------------------- audio doors
-
-    def caller_audio(self, payload: str, count: int, now_ns: int) -> bool:
-        """Take one caller frame of `count` bytes; True: append its payload to the AI now.
-
-        Until the AI is ready the frame is kept, at most `caller_hold_ms_max`; beyond that the
-        oldest audio is dropped and counted.
-        """
-        self._last_audio_ns = now_ns
-        self.counts.caller_frames += 1
-        self.counts.caller_bytes += count
-        if self.is_ready:
-            self.input_clock.append(count, now_ns)
-            return True
-        self.counts.caller_bytes_held_out += self._early.keep(payload, count, now_ns)
-        return False
-
-    def append_refused(self, count: int) -> None:
-        """Take back the latest `caller_audio`: the AI's socket was too full to carry it."""
-        self.input_clock.withdraw(count)
-        self.counts.caller_bytes_dropped += count
-
-    def ai_audio(self, response_id: str, item_id: str, delta: str, now_ns: int) -> None:
-        """Take one audio delta (base64) of a response.
-
-        Audio of a dead or finished response is stale: dropped and counted. Audio of a response
-        that was never announced, or that is no base64, is bad: dropped and counted.
-        """
-        self.counts.ai_deltas += 1
-        self.requester.heard_of(response_id, now_ns)
-        if response_id not in self._responses:
-            if response_id in self._dead or response_id in self._finished:
-                self.counts.stale_deltas_dropped += 1
-            else:
-                self.counts.bad_deltas += 1
+    def _tick_sound(self, now_ns: int) -> None:
+        """Run the deadlines of the sound that is being judged."""
+        if self.judge.candidate is None:
             return
-        try:
-            written = self.playout.queue(response_id, item_id, delta)
-        except ValueError as problem:
-            self.counts.bad_deltas += 1
-            self._note("AI audio is not base64", "warning", ("problem", str(problem)))
-            return
-        if written == FULL:
-            self._backlog_full(response_id, item_id)
-        elif written == STALE:
-            self.counts.stale_deltas_dropped += 1
-        else:
-            self.counts.ai_bytes += written
+        self._watch_local(now_ns)
+        self._act(self.judge.due(self.state(now_ns), now_ns), now_ns)
+        if self.judge.candidate is not None and not self._can_be_interrupted(now_ns):
+            self._act(self.judge.gone(self.state(now_ns)), now_ns)
 
-    def _backlog_full(self, response_id: str, item_id: str) -> None:
-        """Stop an answer that would not fit: what is queued of it is played, the rest refused."""
-        self.counts.backlog_full += 1
-        received_ms = ms_of_bytes(self.playout.item_received_bytes(item_id))
-        self._amends.shorten(response_id, item_id, received_ms)
-        self._kill(response_id)
-        self._commands.append(CancelResponse(response_id))
-        self._note(
-            "the backlog is full: the response is cancelled",
-            "error",
-            ("response_id", response_id),
-            ("unplayed_frames", self.playout.ring.unplayed_frames),
-        )
-
-    def next_message(self, now_ns: int) -> bytes | None:
-        """Return the next media message for the carrier, None when none is due now.
-
-        Called by the heartbeat until it returns None, after `tick`. After each message `take_mark`
-        tells whether a mark belongs right behind it.
-        """
-        if not self.stream_sid or not self._is_carrier_open:
-            return None
-        message = self.playout.next_message(now_ns)
-        if message is not None:
-            self.counts.frames_sent += 1
-            if self._greeting_id:
-                self._look_for_greeting(now_ns)
-        return message
-
-    def _look_for_greeting(self, now_ns: int) -> None:
-        """Notice the first frame of the greeting on its way; done once, then never again."""
-        response_id = self.playout.response_sent_last()
-        if response_id == self._greeting_id:
-            self._greeting_id = ""
-            self.greeting_sent = True
-            self._greeting_began_ns = now_ns
-            self._note("greeting is on its way to the caller")
-
-    def take_mark(self) -> str | None:
-        """Return the mark that belongs right behind the message just returned, if any."""
-        return self.playout.take_mark()
-
-    # ----------------------------------------------------------------- control doors
-
-    def handle(self, event: Event, now_ns: int) -> None:
-        """Take one event of either side."""
-        self._doors[type(event)](event, now_ns)
-
-    def take_commands(self) -> list[Command]:
-        """Return what must be done now, in order, and forget it."""
-        commands, self._commands = self._commands, []
-        return commands
-
-    def hang_up(self, reason: str, now_ns: int) -> None:
-        """Ask for the end: play what is queued, then close; bounded by its length plus 2 s."""
-        if self._closing:
-            return
-        self._closing = reason
-        remaining_ns = ns_of_bytes(self.playout.unheard_bytes(now_ns))
-        self._drain_deadline_ns = now_ns + remaining_ns + DRAIN_GRACE_NS
-        self._check_drained(now_ns)
-
-    def _note(self, message: str, level: str = "info", *entries: tuple[str, object]) -> None:
-        self._commands.append(Noted(message, level, entries))
-
-    # ----------------------------------------------------------------- deadlines
-
-    def tick(self, now_ns: int) -> None:
-        """Compare the clock with everything that waits for it; cheap, once every heartbeat."""
-        if self.judge.candidate is not None:
-            self._act(self.judge.due(self.state(now_ns), now_ns), now_ns)
-            if self.judge.candidate is not None and not self._can_be_interrupted(now_ns):
-                self._act(self.judge.gone(self.state(now_ns)), now_ns)
-        if self._closing:
-            self._check_drained(now_ns)
-            return
-        if not self.stream_sid and now_ns >= self._start_deadline_ns:
-            self._end("start_timeout", now_ns)
-        elif now_ns - self._last_audio_ns >= self._watchdog_ns and self.stream_sid:
-            self._end("carrier_silent", now_ns)
-        elif not self.is_ready and now_ns >= self._ready_deadline_ns:
-            self._note("the AI never granted the session", "error")
-            self._end("ai_session_timeout", now_ns)
-        elif now_ns >= self._end_deadline_ns:
-            self._note("the call reached its maximum duration", "warning")
-            self.hang_up("duration_max", now_ns)
-        if self.requester.expire(now_ns):
-            self.counts.requests_lost += 1
-            self._note("the AI never answered a request", "warning")
-            self._request_waiting(now_ns)
-
-    def _check_drained(self, now_ns: int) -> None:
-        if not self._is_carrier_open:
-            return
-        if not self.playout.is_playing(now_ns) or now_ns >= self._drain_deadline_ns:
-            self._end(self._closing, now_ns)
-
-    def _end(self, reason: str, now_ns: int) -> None:
-        """Close both sides, once."""
-        if not self._is_carrier_open:
-            return
-        self.end_reason = reason
-        self._is_carrier_open = False
-        self._closing = reason
+    def _forget_sound(self, now_ns: int) -> None:
         self.judge.close(now_ns, was_noise=False)
-        self._responses.clear()
-        self.counts.flushed_bytes += self.playout.flush(now_ns)[0]
-        self._commands += [CloseCarrier(reason), CloseAi(reason)]
 
-    # ----------------------------------------------------------------- the carrier's events
-
-    def _on_carrier_started(self, event: CarrierStarted, now_ns: int) -> None:
-        self.stream_sid = event.stream_sid
-        self.call_sid = event.call_sid
-        if self.has_ended:
-            return
-        self._last_audio_ns = now_ns
-        self._is_ai_open = True
-        patience_s = self.settings.ai_connect_timeout_s + SESSION_PATIENCE_S
-        self._ready_deadline_ns = now_ns + int(patience_s * NS_PER_S)
-        self._commands += [SendMark(self.playout.probe(now_ns)), ConnectAi()]
+    def _hear_level(self, count: int, level: int, now_ns: int) -> None:
+        self.caller_clock.append(count, now_ns)
+        if self.rules is not None and self.is_ready:
+            self._level(level, now_ns)
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
         mark = self.playout.mark_echoed(event.name, now_ns)
         if mark is not None and self._clear is not None and mark.name == self._clear.fence:
             clear, self._clear = self._clear, None
             self._commands.append(BargeInConfirmed(clear.generation, clear.trigger_ns, now_ns))
-
-    def _on_digit(self, _: DigitPressed, __: int) -> None:
-        self.counts.digits += 1
-        # Not which one: callers type card numbers.
-        self._note("digit pressed")
-
-    def _on_carrier_stopped(self, event: CarrierStopped, now_ns: int) -> None:
-        self._end(event.reason, now_ns)
-
-    # ----------------------------------------------------------------- the AI's session
-
-    def _on_session_created(self, _: SessionCreated, __: int) -> None:
-        self._commands.append(ConfigureAi())
-
-    def _on_session_updated(self, event: SessionUpdated, now_ns: int) -> None:
-        """Check what was granted, then greet and release the caller audio that waited."""
-        granted = (event.input_format, event.output_format)
-        if granted != (PCMU, PCMU):
-            self._note(
-                "the AI did not grant mu-law: set a model that speaks audio/pcmu",
-                "error",
-                ("input_format", event.input_format),
-                ("output_format", event.output_format),
-            )
-            self._end("ai_format_refused", now_ns)
-            return
-        if self.is_ready:
-            return
-        self.is_ready = True
-        self._release_early()
-        if self.settings.greeting:
-            words = (
-                f"Greet the caller now. Say exactly this and then wait: {self.settings.greeting}"
-            )
-            self._request(Ask(GREETING, words), now_ns)
-
-    def _release_early(self) -> None:
-        kept = self._early.release()
-        for one in kept:
-            self.input_clock.append(one.count, one.arrived_ns)
-        if kept:
-            self._commands.append(AppendCallerAudio(tuple(one.payload for one in kept)))
-
-    def _request(self, wish: Ask, now_ns: int) -> None:
-        if not self._closing:
-            self._send_request(self.requester.ask(wish, now_ns))
-
-    def _request_waiting(self, now_ns: int) -> None:
-        if not self._closing:
-            self._send_request(self.requester.next_turn(now_ns))
-
-    def _send_request(self, turn: int | None) -> None:
-        if turn is not None:
-            self._commands.append(RequestResponse(turn, self.requester.instructions))
-
-    def _on_ai_lost(self, event: AiLost, now_ns: int) -> None:
-        """Play what is queued, then close the carrier: its TwiML goes on behind `</Connect>`."""
-        if not self._is_ai_open:
-            return
-        self._is_ai_open = False
-        for response_id in self._responses:
-            self.playout.end_audio(response_id)
-        self._responses.clear()
-        if self._is_carrier_open:
-            reason = "ai_refused" if event.refused else "ai_lost"
-            self._note("the AI leg is gone", "error", ("reason", event.reason))
-            self.hang_up(reason, now_ns)
-
-    def _on_ai_errored(self, event: AiErrored, now_ns: int) -> None:
-        """Count; only what belongs to one of our own requests has consequences."""
-        is_benign = event.code in BENIGN_AI_ERRORS or event.event_id.startswith(("t-", "d-", "c-"))
-        if is_benign:
-            self.counts.ai_errors_benign += 1
-        else:
-            self.counts.ai_errors += 1
-        kind, _, rest = event.event_id.partition("-")
-        turn = _turn_of(rest) if kind == "r" else None
-        if event.code == "conversation_already_has_active_response":
-            self.requester.occupied(turn, now_ns)
-        elif turn is not None:
-            self.requester.refused(turn)
-            self._request_waiting(now_ns)
-        elif kind == "s" and not self.is_ready:
-            self._end("ai_session_refused", now_ns)
-        elif kind == "t":
-            self.counts.truncates_refused += 1
-            self._tell(self._amends.truncate_refused(rest, event.message))
-        if event.code == "session_expired":
-            self.hang_up("ai_session_expired", now_ns)
-        self._note(
-            "the AI reports an error",
-            "info" if is_benign else "warning",
-            ("code", event.code),
-            ("problem", event.message),
-        )
-
-    def _tell(self, amends: list[Command]) -> None:
-        """Send what is owed to the AI about cut items, and count it."""
-        self.counts.truncates += sum(isinstance(one, TruncateItem) for one in amends)
-        self.counts.deletes += sum(isinstance(one, DeleteItem) for one in amends)
-        self._commands += amends
-
-    # ----------------------------------------------------------------- responses
-
-    def _on_response_created(self, event: ResponseCreated, now_ns: int) -> None:
-        known = (*self._finished, *self._dead, *self._responses)
-        if event.response_id in known:
-            self.counts.responses_repeated += 1
-            return
-        self.counts.responses += 1
-        if self._closing or not self.requester.created(event.response_id, event.turn, now_ns):
-            self.counts.responses_dead_at_birth += 1
-            self._kill(event.response_id)
-            self._commands.append(CancelResponse(event.response_id))
-            return
-        label = self.requester.label_of(event.turn)
-        if label == GREETING:
-            self._greeting_id = event.response_id
-        self._responses[event.response_id] = label
-        self._labels[event.response_id] = label
-        if len(self._labels) > RESPONSES_KEPT:
-            del self._labels[next(iter(self._labels))]
-        self._note("response begins", "info", ("response_id", event.response_id), ("label", label))
-
-    def _kill(self, response_id: str) -> None:
-        """Refuse everything else of a response, by id, until its end."""
-        self._responses.pop(response_id, None)
-        if response_id not in self._dead:
-            self._dead.append(response_id)
-        self._amends.refuse(response_id)
-        self.playout.end_audio(response_id)
-
-    def _on_item_added(self, event: ItemAdded, _: int) -> None:
-        is_known = event.response_id in self._responses or event.response_id in self._dead
-        if event.kind == "message" and is_known:
-            self._amends.item_added(event.response_id, event.item_id)
-
-    def _on_audio_ended(self, event: AudioEnded, _: int) -> None:
-        self.playout.end_audio(event.response_id)
-
-    def _on_response_ended(self, event: ResponseEnded, now_ns: int) -> None:
-        self.playout.end_audio(event.response_id)
-        label = self._responses.pop(event.response_id, None)
-        if label is not None:
-            self._finished.append(event.response_id)
-            self._note("response is complete", "info", ("label", label), ("status", event.status))
-        if event.status in ("failed", "incomplete"):
-            self.counts.responses_failed += 1
-            self._note(
-                "response ended early",
-                "warning",
-                ("status", event.status),
-                ("reason", event.reason),
-            )
-        self._tell(self._amends.response_ended(event.response_id))
-        self.requester.ended(event.response_id)
-        self._request_waiting(now_ns)
-
-    def _on_item_truncated(self, event: ItemTruncated, _: int) -> None:
-        self._amends.truncated(event.item_id)
 
     # ----------------------------------------------------------------- the caller speaks
 
@@ -603,6 +152,78 @@ class Call:
             state, onset_ns, now_ns, doubt=doubt, is_local=is_local, item_id=item_id
         )
         self._act(act, now_ns)
+
+    # ----------------------------------------------------------------- our own detector
+
+    @property
+    def caller_ms(self) -> int:
+        """Return the caller's clock: milliseconds of caller audio received."""
+        return ms_of_bytes(self.caller_clock.appended_bytes)
+
+    def wants_detector(self, now_ns: int) -> bool:
+        """Say whether a local detector should listen: only while there is what to interrupt."""
+        return self.rules is not None and self.state(now_ns) is not State.SILENT
+
+    def _level(self, level: int, now_ns: int) -> None:
+        """Let the rules hear every frame's level; they keep the noise floor by it."""
+        assert self.rules is not None  # noqa: S101  the caller has looked
+        self.rules.is_guarded = self.echo.has_echo and self.playout.is_audible(now_ns)
+        spurt = self.rules.level(level, self.caller_ms)
+        if spurt is not None:
+            self._spurt(spurt, now_ns)
+
+    def _on_score(self, event: SpeechScore, now_ns: int) -> None:
+        if self.rules is not None and self.is_ready:
+            spurt = self.rules.score(event.at_ms, event.probability)
+            if spurt is not None:
+                self._spurt(spurt, now_ns)
+
+    def _on_echo(self, event: EchoMeasured, _: int) -> None:
+        """Take the probe's answer: with an echo path, our own voice must not count as a caller."""
+        if event.has_echo != self.echo.has_echo:
+            fields = (("has_echo", event.has_echo), ("delay_ms", event.delay_ms))
+            self._note("echo path measured", "info", *fields, ("loss_db", event.loss_db))
+        self.echo = event
+
+    def _spurt(self, spurt: Spurt, now_ns: int) -> None:
+        """A sound of the caller changed its stage: suspected, sure, or ended."""
+        if self._closing:
+            return
+        one = self.judge.candidate
+        if spurt.stage is Stage.ENDED:
+            if one is not None and one.is_local:
+                end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
+                ended_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
+                self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+            return
+        if one is not None and one.is_local:
+            one.is_sure = one.is_sure or spurt.stage is Stage.SURE
+            return
+        needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded
+        if self.state(now_ns) is State.SILENT or (needs_more and spurt.stage is not Stage.SURE):
+            return
+        onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
+        if one is None and self.judge.verdict_on(onset_ns) is False:
+            return  # the AI's report of this sound was faster, and committed
+        self._sound(onset_ns, now_ns, is_local=True)
+        if self.judge.candidate is not None:
+            self.judge.candidate.is_sure = spurt.stage is Stage.SURE
+
+    @property
+    def rules_guarded(self) -> bool:
+        """Say whether our own voice may be coming back right now."""
+        return self.rules is not None and self.rules.is_guarded
+
+    def _watch_local(self, now_ns: int) -> None:
+        """A local sound lasts only while the rules are sure; an unsure one is not speech yet."""
+        one = self.judge.candidate
+        if one is None or not one.is_local or one.is_parked or now_ns < one.deadline_ns:
+            return
+        if one.cue_at_deadline is Cue.LASTED and not one.is_sure:
+            if now_ns - one.trigger_ns > UNSURE_PATIENCE_NS:
+                self._act(self.judge.ended(self.state(now_ns), one.onset_ns, now_ns), now_ns)
+            else:
+                one.deadline_ns = now_ns + UNSURE_STEP_NS
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
@@ -673,6 +294,8 @@ class Call:
             return
         self.counts.barge_ins_ignored += outcome == "ignored"
         self._noise_items.extend(one.items)
+        if self.rules is not None and one.is_held:
+            self.rules.raise_bar(FALSE_HOLD_STEP)
         early = [item for item in one.items if item in self._early_items]
         self._record(one, outcome, reason, now_ns, rewound_bytes=rewound_bytes)
         self._tell([DeleteItem(item) for item in early])

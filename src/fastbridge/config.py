@@ -278,7 +278,7 @@ class Settings:
         2000, 0, 60_000, "Milliseconds of the greeting that `first` protects."
     )
     energy_floor: int = _whole(
-        60, 0, 8000, "Mean amplitude (of 8,159) below which caller audio is silence to us."
+        12, 0, 8000, "Mean amplitude (of 8,031) below which caller audio is silence to us."
     )
     echo_calls_max: int = _whole(
         8, 0, 200, "Calls per worker that may have echo cancellation at once (extra [echo])."

@@ -402,10 +402,6 @@ class Playout:
         if self.clock.unplayed(now_ns) == 0:
             self.underruns += 1
             self._dry_counted = True
-        # Marks of older segments up to this wire byte were played before the clear arrived.
-        self._cleared_segment = -1
-        self._cleared_wire_bytes = 0
-        self._sent = 0
 
     # ----------------------------------------------------------------- where the ear is
 
@@ -512,6 +508,8 @@ class Playout:
         Not one sample is missing; at most `BACK_UP_BYTES` beyond the heard position repeat.
         """
         unheard = self.ring.read_position - self._heard
+        if unheard <= 0 and self.ring.write_position == self.ring.read_position:
+            return self.ring.resume(0)  # everything was heard: nothing goes on
         back = self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)
         return back - self._skip_to_quiet(back - max(unheard, 0))
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import signal
 import time
@@ -21,6 +22,7 @@ from fastbridge.config import Settings
 from fastbridge.events import CarrierStarted
 from fastbridge.legs.ai import AiDoor
 from fastbridge.legs.carrier import CarrierLeg
+from fastbridge.listening import engine
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
 
@@ -36,6 +38,12 @@ class Front:
     """The front door of one worker."""
 
     def __init__(self, settings: Settings) -> None:
+        scorer, reason = engine.choose(settings.detector)
+        if settings.barge_in == "server":
+            scorer, reason = None, "the model owns the turn"
+        if settings.detector == "auto":
+            settings = dataclasses.replace(settings, detector="silero" if scorer else "server")
+        LOG.info("local detector", extra={"fields": {"detector": reason}})
         self.settings = settings
         self.is_draining = False
         self.signatures = admission.SignatureCheck.of(settings)
@@ -51,6 +59,7 @@ class Front:
             door=AiDoor(settings),
             pool=PagePool(bytes_max=settings.backlog_pool_max_bytes),
             heartbeat=Heartbeat(settings.phases),
+            listening=_engine(scorer, settings),
             admit=self._admit,
         )
         self.totals = self.worker.totals
@@ -71,8 +80,12 @@ class Front:
     async def _warm_up(self, _: web.Application) -> None:
         """Pay for the first connection before the first call."""
         self.worker.door.warm_up()
+        if self.worker.listening is not None and self.worker.listening.scorer is not None:
+            engine.warm_up(self.worker.listening.scorer)
 
     async def _clean_up(self, _: web.Application) -> None:
+        if self.worker.listening is not None:
+            self.worker.listening.close()
         await self.worker.door.close()
 
     # ----------------------------------------------------------------- admission
@@ -208,6 +221,15 @@ class Front:
         """Wait until no call is left, at most until a time; looks ten times a second."""
         while self.totals.live and time.monotonic() < deadline_s:  # noqa: ASYNC110  seldom, simple
             await asyncio.sleep(DRAIN_STEP_S)
+
+
+def _engine(scorer: engine.Scorer | None, settings: Settings) -> engine.Listening | None:
+    """Return the detector's engine, None when there is no network to run."""
+    if scorer is None:
+        return None
+    return engine.Listening(
+        scorer, energy_floor=settings.energy_floor, echo_calls_max=settings.echo_calls_max
+    )
 
 
 def _xml(text: str) -> web.Response:

@@ -121,5 +121,4 @@ class Candidate:
     speech_ms: int = 0
     deadline_ns: int = 0
     cue_at_deadline: Cue = Cue.LASTED
-    evidence: float = 0.0
-    level: int = 0
+    is_sure: bool = False

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from fastbridge._ring import inspect_base64
+from fastbridge._ring import measure_base64
 from fastbridge.events import CarrierStarted, CarrierStopped, DigitPressed, MarkEchoed
 from fastbridge.wire.faults import CarrierError
 
@@ -78,12 +78,12 @@ class TwilioStream:
     def __init__(self) -> None:
         self.stream_sid = ""
 
-    def read(self, text: str | bytes) -> tuple[str, int] | Arrived | None:
+    def read(self, text: str | bytes) -> tuple[str, int, int] | Arrived | None:
         """Translate one text message.
 
         Returns:
-            `(payload, bytes)` for caller audio, an event, or None for what needs no action
-            (`connected`, an outbound track's audio).
+            `(payload, bytes, level)` for caller audio (level: mean 14-bit amplitude), an event, or
+            None for what needs no action (`connected`, an outbound track's audio).
 
         Raises:
             CarrierError: with one of `REASONS`; nothing has changed.
@@ -98,7 +98,7 @@ class TwilioStream:
             return self._media(message)
         return self._control(message)
 
-    def _media(self, message: _Message) -> tuple[str, int] | None:
+    def _media(self, message: _Message) -> tuple[str, int, int] | None:
         if not self.stream_sid:
             raise CarrierError("media_before_start", "media before start")
         self._check_stream(message)
@@ -107,10 +107,10 @@ class TwilioStream:
             raise CarrierError("wrong_schema", "a media message needs `media.payload`")
         if media.track != "inbound":
             return None
-        count = inspect_base64(media.payload)
-        if count <= 0:
+        measured = measure_base64(media.payload)
+        if measured >> 16 <= 0:
             raise CarrierError("bad_payload", "`media.payload` is empty or not base64")
-        return media.payload, count
+        return media.payload, measured >> 16, measured & 0xFFFF
 
     def _control(self, message: _Message) -> Arrived | None:
         match message.event:

@@ -1,0 +1,540 @@
+"""The AI's answers in a call: asked for, queued, sent, heard, ended; without the interruptions.
+
+The contract: after every call into a `Call`, perform `take_commands()` before the next. Audio goes
+by argument and return value; control goes by event and command objects. `next_message(now_ns)` is
+also the timer: each deadline of a call is a comparison with `now_ns`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastbridge._ring import FULL, STALE, MulawRing
+from fastbridge.amends import Amends
+from fastbridge.config import Settings
+from fastbridge.counters import CallCounters
+from fastbridge.early_audio import EarlyAudio
+from fastbridge.echo_guard import InputClock
+from fastbridge.events import (
+    AiErrored,
+    AiLost,
+    AppendCallerAudio,
+    AudioEnded,
+    CancelResponse,
+    CarrierStarted,
+    CarrierStopped,
+    CloseAi,
+    CloseCarrier,
+    Command,
+    ConfigureAi,
+    ConnectAi,
+    DeleteItem,
+    DigitPressed,
+    Event,
+    ItemAdded,
+    ItemTruncated,
+    Noted,
+    RequestResponse,
+    ResponseCreated,
+    ResponseEnded,
+    SendMark,
+    SessionCreated,
+    SessionUpdated,
+    TruncateItem,
+)
+from fastbridge.mulaw import FRAME_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes, ns_of_bytes
+from fastbridge.playout import Playout
+from fastbridge.requester import AI_TALK, GREETING, Ask, Requester
+from fastbridge.talk import State
+
+NS_PER_S: Final = 1_000 * NS_PER_MS
+NEVER_NS: Final = 1 << 62
+RESPONSES_KEPT: Final = 64
+PCMU: Final = "audio/pcmu"
+# Beyond the time to connect, the AI may take this long to grant the session.
+SESSION_PATIENCE_S: Final = 10.0
+TURN_DIGITS_MAX: Final = 9
+# What is left to be heard is played before a close, and this much longer waited for its mark.
+DRAIN_GRACE_NS: Final = 2 * NS_PER_S
+BENIGN_AI_ERRORS: Final = frozenset(
+    {
+        "response_cancel_not_active",
+        "conversation_already_has_active_response",
+        "item_truncate_invalid_item_id",
+        "item_delete_invalid_item_id",
+        "unsupported_content_type",
+        "input_audio_buffer_commit_empty",
+    }
+)
+
+
+def _turn_of(text: str) -> int | None:
+    """Return the turn in an event id of ours, None when it is none."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= TURN_DIGITS_MAX
+    return int(text) if is_number else None
+
+
+def history_frames(lead_ms: int) -> int:
+    """Return how many sent frames a ring must keep for a resume that is never clipped.
+
+    The lead, a round trip of up to 600 ms, and the way back to a quiet frame; at least 1 s.
+    """
+    return max(50, (lead_ms + 600 + 120) // FRAME_MS + 1)
+
+
+class Answering:
+    """A call without interruptions: both sides' lives, the caller's audio, the AI's answers.
+
+    Args:
+        settings: what is allowed and how long; the call reads it, never changes it.
+        ring: the ring this call owns.
+        now_ns: when the carrier's socket was accepted (monotonic nanoseconds).
+    """
+
+    def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
+        self.settings = settings
+        self.playout = Playout(
+            ring,
+            lead_ms=settings.lead_ms,
+            now_ns=now_ns,
+            history_frames=history_frames(settings.lead_ms),
+        )
+        self.input_clock = InputClock()
+        self.requester = Requester()
+        self.counts = CallCounters()
+        self.stream_sid = ""
+        self.call_sid = ""
+        self.greeting_sent = False
+        self.user_has_spoken = False
+        self.is_ready = False
+        self.end_reason = ""
+        self._commands: list[Command] = []
+        # Responses that still generate, with their labels; the finished and the dead by id.
+        self._responses: dict[str, str] = {}
+        self._finished: deque[str] = deque(maxlen=RESPONSES_KEPT)
+        self._dead: deque[str] = deque(maxlen=RESPONSES_KEPT)
+        self._labels: dict[str, str] = {}
+        self._amends = Amends()
+        self._greeting_id = ""
+        self._greeting_began_ns = 0
+        self._ready_deadline_ns = NEVER_NS
+        self._early = EarlyAudio(bytes_of_ms(settings.caller_hold_ms_max))
+        self._is_carrier_open = True
+        self._is_ai_open = False
+        self._closing = ""
+        self._start_deadline_ns = now_ns + int(settings.start_timeout_s * NS_PER_S)
+        self._end_deadline_ns = now_ns + int(settings.call_seconds_max * NS_PER_S)
+        self._watchdog_ns = int(settings.carrier_silence_s * NS_PER_S)
+        self._last_audio_ns = now_ns
+        self._drain_deadline_ns = NEVER_NS
+        self._doors: dict[type, Callable[[Any, int], None]] = {
+            CarrierStarted: self._on_carrier_started,
+            DigitPressed: self._on_digit,
+            CarrierStopped: self._on_carrier_stopped,
+            SessionCreated: self._on_session_created,
+            SessionUpdated: self._on_session_updated,
+            ResponseCreated: self._on_response_created,
+            ItemAdded: self._on_item_added,
+            AudioEnded: self._on_audio_ended,
+            ResponseEnded: self._on_response_ended,
+            ItemTruncated: self._on_item_truncated,
+            AiErrored: self._on_ai_errored,
+            AiLost: self._on_ai_lost,
+        }
+
+    # ----------------------------------------------------------------- facts
+
+    def is_ai_speaking(self, now_ns: int) -> bool:
+        """Say whether the AI has the floor.
+
+        True from `response.created` until all audio of the response was heard, or flushed, or the
+        response ended without any.
+        """
+        return self.is_ai_generating or self.playout.is_playing(now_ns)
+
+    @property
+    def is_ai_generating(self) -> bool:
+        """Say whether a live response is still being made."""
+        return bool(self._responses)
+
+    def state(self, now_ns: int) -> State:
+        """Return where the AI's answer is: silent, pending, playing or held."""
+        if self.playout.is_held:
+            return State.HELD
+        if self.playout.is_playing(now_ns):
+            return State.PLAYING
+        is_pending = self.requester.is_pending or self.is_ai_generating
+        return State.PENDING if is_pending else State.SILENT
+
+    def is_ai_audible(self, now_ns: int) -> bool:
+        """Say whether AI audio reaches the ear now."""
+        return self.playout.is_audible(now_ns)
+
+    @property
+    def generation(self) -> int:
+        """Return how many barge-ins were committed."""
+        return self.playout.generation
+
+    def label(self, now_ns: int) -> str:
+        """Return the label of the answer at the ear: GREETING for the greeting, else AI_TALK.
+
+        With nothing to be heard: that of the answer being made, or wanted.
+        """
+        response_id = self.playout.response_at_ear(now_ns) or next(iter(self._responses), "")
+        if response_id:
+            return self._labels.get(response_id, AI_TALK)
+        return self.requester.label_of(self.requester.turn)
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether both sides were told to close."""
+        return not self._is_carrier_open
+
+    @property
+    def has_commands(self) -> bool:
+        """Say whether `take_commands` would return any."""
+        return bool(self._commands)
+
+    # ----------------------------------------------------------------- audio doors
+
+    def caller_audio(self, payload: str, count: int, level: int, now_ns: int) -> bool:
+        """Take one caller frame of `count` bytes; True: append its payload to the AI now.
+
+        `level` is its mean 14-bit amplitude, for the local detector.
+
+        Until the AI is ready the frame is kept, at most `caller_hold_ms_max`; beyond that the
+        oldest audio is dropped and counted.
+        """
+        self._last_audio_ns = now_ns
+        self.counts.caller_frames += 1
+        self.counts.caller_bytes += count
+        self._hear_level(count, level, now_ns)
+        if self.is_ready:
+            self.input_clock.append(count, now_ns)
+            return True
+        self.counts.caller_bytes_held_out += self._early.keep(payload, count, now_ns)
+        return False
+
+    def append_refused(self, count: int) -> None:
+        """Take back the latest `caller_audio`: the AI's socket was too full to carry it."""
+        self.input_clock.withdraw(count)
+        self.counts.caller_bytes_dropped += count
+
+    def ai_audio(self, response_id: str, item_id: str, delta: str, now_ns: int) -> None:
+        """Take one audio delta (base64) of a response.
+
+        Audio of a dead or finished response is stale: dropped and counted. Audio of a response
+        that was never announced, or that is no base64, is bad: dropped and counted.
+        """
+        self.counts.ai_deltas += 1
+        self.requester.heard_of(response_id, now_ns)
+        if response_id not in self._responses:
+            if response_id in self._dead or response_id in self._finished:
+                self.counts.stale_deltas_dropped += 1
+            else:
+                self.counts.bad_deltas += 1
+            return
+        try:
+            written = self.playout.queue(response_id, item_id, delta)
+        except ValueError as problem:
+            self.counts.bad_deltas += 1
+            self._note("AI audio is not base64", "warning", ("problem", str(problem)))
+            return
+        if written == FULL:
+            self._backlog_full(response_id, item_id)
+        elif written == STALE:
+            self.counts.stale_deltas_dropped += 1
+        else:
+            self.counts.ai_bytes += written
+
+    def _backlog_full(self, response_id: str, item_id: str) -> None:
+        """Stop an answer that would not fit: what is queued of it is played, the rest refused."""
+        self.counts.backlog_full += 1
+        received_ms = ms_of_bytes(self.playout.item_received_bytes(item_id))
+        self._amends.shorten(response_id, item_id, received_ms)
+        self._kill(response_id)
+        self._commands.append(CancelResponse(response_id))
+        self._note(
+            "the backlog is full: the response is cancelled",
+            "error",
+            ("response_id", response_id),
+            ("unplayed_frames", self.playout.ring.unplayed_frames),
+        )
+
+    def next_message(self, now_ns: int) -> bytes | None:
+        """Return the next media message for the carrier, None when none is due now.
+
+        Called by the heartbeat until it returns None, after `tick`. After each message `take_mark`
+        tells whether a mark belongs right behind it.
+        """
+        if not self.stream_sid or not self._is_carrier_open:
+            return None
+        message = self.playout.next_message(now_ns)
+        if message is not None:
+            self.counts.frames_sent += 1
+            if self._greeting_id:
+                self._look_for_greeting(now_ns)
+        return message
+
+    def _look_for_greeting(self, now_ns: int) -> None:
+        """Notice the first frame of the greeting on its way; done once, then never again."""
+        response_id = self.playout.response_sent_last()
+        if response_id == self._greeting_id:
+            self._greeting_id = ""
+            self.greeting_sent = True
+            self._greeting_began_ns = now_ns
+            self._note("greeting is on its way to the caller")
+
+    def take_mark(self) -> str | None:
+        """Return the mark that belongs right behind the message just returned, if any."""
+        return self.playout.take_mark()
+
+    # ----------------------------------------------------------------- control doors
+
+    def handle(self, event: Event, now_ns: int) -> None:
+        """Take one event of either side."""
+        self._doors[type(event)](event, now_ns)
+
+    def take_commands(self) -> list[Command]:
+        """Return what must be done now, in order, and forget it."""
+        commands, self._commands = self._commands, []
+        return commands
+
+    def hang_up(self, reason: str, now_ns: int) -> None:
+        """Ask for the end: play what is queued, then close; bounded by its length plus 2 s."""
+        if self._closing:
+            return
+        self._closing = reason
+        remaining_ns = ns_of_bytes(self.playout.unheard_bytes(now_ns))
+        self._drain_deadline_ns = now_ns + remaining_ns + DRAIN_GRACE_NS
+        self._check_drained(now_ns)
+
+    def _note(self, message: str, level: str = "info", *entries: tuple[str, object]) -> None:
+        self._commands.append(Noted(message, level, entries))
+
+    # ----------------------------------------------------------------- what `Call` adds
+
+    def _tick_sound(self, now_ns: int) -> None:
+        """Run the deadlines of a caller's sound."""
+
+    def _forget_sound(self, now_ns: int) -> None:
+        """Stop judging a caller's sound."""
+
+    def _hear_level(self, count: int, level: int, now_ns: int) -> None:
+        """Take the length and level of a caller frame."""
+
+    # ----------------------------------------------------------------- deadlines
+
+    def tick(self, now_ns: int) -> None:
+        """Compare the clock with everything that waits for it; cheap, once every heartbeat."""
+        self._tick_sound(now_ns)
+        if self._closing:
+            self._check_drained(now_ns)
+            return
+        if not self.stream_sid and now_ns >= self._start_deadline_ns:
+            self._end("start_timeout", now_ns)
+        elif now_ns - self._last_audio_ns >= self._watchdog_ns and self.stream_sid:
+            self._end("carrier_silent", now_ns)
+        elif not self.is_ready and now_ns >= self._ready_deadline_ns:
+            self._note("the AI never granted the session", "error")
+            self._end("ai_session_timeout", now_ns)
+        elif now_ns >= self._end_deadline_ns:
+            self._note("the call reached its maximum duration", "warning")
+            self.hang_up("duration_max", now_ns)
+        if self.requester.expire(now_ns):
+            self.counts.requests_lost += 1
+            self._note("the AI never answered a request", "warning")
+            self._request_waiting(now_ns)
+
+    def _check_drained(self, now_ns: int) -> None:
+        if not self._is_carrier_open:
+            return
+        if not self.playout.is_playing(now_ns) or now_ns >= self._drain_deadline_ns:
+            self._end(self._closing, now_ns)
+
+    def _end(self, reason: str, now_ns: int) -> None:
+        """Close both sides, once."""
+        if not self._is_carrier_open:
+            return
+        self.end_reason = reason
+        self._is_carrier_open = False
+        self._closing = reason
+        self._forget_sound(now_ns)
+        self._responses.clear()
+        self.counts.flushed_bytes += self.playout.flush(now_ns)[0]
+        self._commands += [CloseCarrier(reason), CloseAi(reason)]
+
+    # ----------------------------------------------------------------- the carrier's events
+
+    def _on_carrier_started(self, event: CarrierStarted, now_ns: int) -> None:
+        self.stream_sid = event.stream_sid
+        self.call_sid = event.call_sid
+        if self.has_ended:
+            return
+        self._last_audio_ns = now_ns
+        self._is_ai_open = True
+        patience_s = self.settings.ai_connect_timeout_s + SESSION_PATIENCE_S
+        self._ready_deadline_ns = now_ns + int(patience_s * NS_PER_S)
+        self._commands += [SendMark(self.playout.probe(now_ns)), ConnectAi()]
+
+    def _on_digit(self, _: DigitPressed, __: int) -> None:
+        self.counts.digits += 1
+        # Not which one: callers type card numbers.
+        self._note("digit pressed")
+
+    def _on_carrier_stopped(self, event: CarrierStopped, now_ns: int) -> None:
+        self._end(event.reason, now_ns)
+
+    # ----------------------------------------------------------------- the AI's session
+
+    def _on_session_created(self, _: SessionCreated, __: int) -> None:
+        self._commands.append(ConfigureAi())
+
+    def _on_session_updated(self, event: SessionUpdated, now_ns: int) -> None:
+        """Check what was granted, then greet and release the caller audio that waited."""
+        granted = (event.input_format, event.output_format)
+        if granted != (PCMU, PCMU):
+            self._note(
+                "the AI did not grant mu-law: set a model that speaks audio/pcmu",
+                "error",
+                ("input_format", event.input_format),
+                ("output_format", event.output_format),
+            )
+            self._end("ai_format_refused", now_ns)
+            return
+        if self.is_ready:
+            return
+        self.is_ready = True
+        self._release_early()
+        if self.settings.greeting:
+            words = (
+                f"Greet the caller now. Say exactly this and then wait: {self.settings.greeting}"
+            )
+            self._request(Ask(GREETING, words), now_ns)
+
+    def _release_early(self) -> None:
+        kept = self._early.release()
+        for one in kept:
+            self.input_clock.append(one.length_bytes, one.arrived_ns)
+        if kept:
+            self._commands.append(AppendCallerAudio(tuple(one.payload for one in kept)))
+
+    def _request(self, wish: Ask, now_ns: int) -> None:
+        if not self._closing:
+            self._send_request(self.requester.ask(wish, now_ns))
+
+    def _request_waiting(self, now_ns: int) -> None:
+        if not self._closing:
+            self._send_request(self.requester.next_turn(now_ns))
+
+    def _send_request(self, turn: int | None) -> None:
+        if turn is not None:
+            self._commands.append(RequestResponse(turn, self.requester.instructions))
+
+    def _on_ai_lost(self, event: AiLost, now_ns: int) -> None:
+        """Play what is queued, then close the carrier: its TwiML goes on behind `</Connect>`."""
+        if not self._is_ai_open:
+            return
+        self._is_ai_open = False
+        for response_id in self._responses:
+            self.playout.end_audio(response_id)
+        self._responses.clear()
+        if self._is_carrier_open:
+            reason = "ai_refused" if event.refused else "ai_lost"
+            self._note("the AI leg is gone", "error", ("reason", event.reason))
+            self.hang_up(reason, now_ns)
+
+    def _on_ai_errored(self, event: AiErrored, now_ns: int) -> None:
+        """Count; only what belongs to one of our own requests has consequences."""
+        is_benign = event.code in BENIGN_AI_ERRORS or event.event_id.startswith(("t-", "d-", "c-"))
+        if is_benign:
+            self.counts.ai_errors_benign += 1
+        else:
+            self.counts.ai_errors += 1
+        kind, _, rest = event.event_id.partition("-")
+        turn = _turn_of(rest) if kind == "r" else None
+        if event.code == "conversation_already_has_active_response":
+            self.requester.occupied(turn, now_ns)
+        elif turn is not None:
+            self.requester.refused(turn)
+            self._request_waiting(now_ns)
+        elif kind == "s" and not self.is_ready:
+            self._end("ai_session_refused", now_ns)
+        elif kind == "t":
+            self.counts.truncates_refused += 1
+            self._tell(self._amends.truncate_refused(rest, event.message))
+        if event.code == "session_expired":
+            self.hang_up("ai_session_expired", now_ns)
+        self._note(
+            "the AI reports an error",
+            "info" if is_benign else "warning",
+            ("code", event.code),
+            ("problem", event.message),
+        )
+
+    def _tell(self, amends: list[Command]) -> None:
+        """Send what is owed to the AI about cut items, and count it."""
+        self.counts.truncates += sum(isinstance(one, TruncateItem) for one in amends)
+        self.counts.deletes += sum(isinstance(one, DeleteItem) for one in amends)
+        self._commands += amends
+
+    # ----------------------------------------------------------------- responses
+
+    def _on_response_created(self, event: ResponseCreated, now_ns: int) -> None:
+        known = (*self._finished, *self._dead, *self._responses)
+        if event.response_id in known:
+            self.counts.responses_repeated += 1
+            return
+        self.counts.responses += 1
+        if self._closing or not self.requester.created(event.response_id, event.turn, now_ns):
+            self.counts.responses_dead_at_birth += 1
+            self._kill(event.response_id)
+            self._commands.append(CancelResponse(event.response_id))
+            return
+        label = self.requester.label_of(event.turn)
+        if label == GREETING:
+            self._greeting_id = event.response_id
+        self._responses[event.response_id] = label
+        self._labels[event.response_id] = label
+        if len(self._labels) > RESPONSES_KEPT:
+            del self._labels[next(iter(self._labels))]
+        self._note("response begins", "info", ("response_id", event.response_id), ("label", label))
+
+    def _kill(self, response_id: str) -> None:
+        """Refuse everything else of a response, by id, until its end."""
+        self._responses.pop(response_id, None)
+        if response_id not in self._dead:
+            self._dead.append(response_id)
+        self._amends.refuse(response_id)
+        self.playout.end_audio(response_id)
+
+    def _on_item_added(self, event: ItemAdded, _: int) -> None:
+        is_known = event.response_id in self._responses or event.response_id in self._dead
+        if event.kind == "message" and is_known:
+            self._amends.item_added(event.response_id, event.item_id)
+
+    def _on_audio_ended(self, event: AudioEnded, _: int) -> None:
+        self.playout.end_audio(event.response_id)
+
+    def _on_response_ended(self, event: ResponseEnded, now_ns: int) -> None:
+        self.playout.end_audio(event.response_id)
+        label = self._responses.pop(event.response_id, None)
+        if label is not None:
+            self._finished.append(event.response_id)
+            self._note("response is complete", "info", ("label", label), ("status", event.status))
+        if event.status in ("failed", "incomplete"):
+            self.counts.responses_failed += 1
+            self._note(
+                "response ended early",
+                "warning",
+                ("status", event.status),
+                ("reason", event.reason),
+            )
+        self._tell(self._amends.response_ended(event.response_id))
+        self.requester.ended(event.response_id)
+        self._request_waiting(now_ns)
+
+    def _on_item_truncated(self, event: ItemTruncated, _: int) -> None:
+        self._amends.truncated(event.item_id)

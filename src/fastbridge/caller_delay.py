@@ -1,0 +1,130 @@
+"""The caller's audio on its way to the AI while it may be our own voice: held back, then judged.
+
+While the echo guard is armed every caller frame waits here, at most `delay_ms`, and leaves exactly
+once: true, cleaned of echo, or as 0xFF of the same length. So the AI never hears itself, the first
+word of a real interruption is not lost (it is let through before its time is up), and the AI's
+input clock stays whole: the delay is given back in one burst on disarm.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import deque
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from fastbridge.mulaw import SILENCE, bytes_of_ms, ms_of_bytes
+
+DELAY_MS_MAX: Final = 300
+NEVER_MS: Final = 1 << 62
+
+
+@lru_cache(maxsize=64)
+def silence_base64(count: int) -> str:
+    """Return `count` bytes of 0xFF in base64."""
+    return base64.b64encode(bytes([SILENCE]) * count).decode("ascii")
+
+
+@dataclass(slots=True)
+class _Frame:
+    """One frame in the line; `at_ms` is its end on the caller's clock."""
+
+    payload: str
+    count: int
+    at_ms: int
+    cleaned: str = ""
+
+
+class DelayLine:
+    """Holds caller frames (mu-law in base64) while armed; passes them on at once while not."""
+
+    __slots__ = (
+        "_frames", "_held_bytes", "_true_from_ms", "cleaned_frames", "delay_bytes", "is_armed",
+        "late_frames", "silenced_frames", "true_frames",
+    )  # fmt: skip
+
+    def __init__(self, delay_ms: int = DELAY_MS_MAX) -> None:
+        """Take how long a frame waits at most; raises ValueError outside 0 to 300 ms."""
+        if not 0 <= delay_ms <= DELAY_MS_MAX:
+            message = f"delay_ms is {delay_ms}: allowed is 0 to {DELAY_MS_MAX} ms"
+            raise ValueError(message)
+        self.delay_bytes = bytes_of_ms(delay_ms)
+        self.is_armed = False
+        self._frames: deque[_Frame] = deque()
+        self._held_bytes = 0
+        self._true_from_ms = NEVER_MS
+        self.true_frames = 0
+        self.cleaned_frames = 0
+        self.silenced_frames = 0
+        self.late_frames = 0
+
+    @property
+    def held_ms(self) -> int:
+        """Return how much audio waits."""
+        return ms_of_bytes(self._held_bytes)
+
+    def arm(self) -> None:
+        """Hold frames back from now on; arming twice changes nothing."""
+        if not self.is_armed:
+            self.is_armed = True
+            self._true_from_ms = NEVER_MS
+
+    def push(self, payload: str, count: int, at_ms: int) -> list[tuple[str, int]]:
+        """Take the frame of `count` bytes that ended at `at_ms`; return what leaves now, in order.
+
+        Each is (base64, bytes). Whoever's time is up leaves cleaned if it was cleaned, else as
+        0xFF, unless it was let through.
+        """
+        if not self.is_armed:
+            self.true_frames += 1
+            return [(payload, count)]
+        self._frames.append(_Frame(payload, count, at_ms))
+        self._held_bytes += count
+        leaving = []
+        while self._held_bytes > self.delay_bytes:
+            leaving.append(self._leave())
+        return leaving
+
+    def clean(self, at_ms: int, payload: str, count: int) -> bool:
+        """Put the echo-cancelled twin of the frame that ended at `at_ms` in its place.
+
+        Returns False, and counts it, when that frame has left already or has another length.
+        """
+        for frame in reversed(self._frames):
+            if frame.at_ms == at_ms and frame.count == count:
+                frame.cleaned = payload
+                return True
+        self.late_frames += 1
+        return False
+
+    def let_through(self, from_ms: int) -> list[tuple[str, int]]:
+        """Let the caller's own words pass: frames that end after `from_ms` leave true, and now.
+
+        What waits before them leaves first, as it was judged; the line is empty afterwards and
+        frames pass without delay until it is armed again.
+        """
+        self._true_from_ms = from_ms
+        return self._drain()
+
+    def disarm(self) -> list[tuple[str, int]]:
+        """End the doubt: all that waits leaves true, in one burst."""
+        self._true_from_ms = -1
+        return self._drain()
+
+    def _drain(self) -> list[tuple[str, int]]:
+        leaving = [self._leave() for _ in range(len(self._frames))]
+        self.is_armed = False
+        return leaving
+
+    def _leave(self) -> tuple[str, int]:
+        frame = self._frames.popleft()
+        self._held_bytes -= frame.count
+        if frame.at_ms > self._true_from_ms:
+            self.true_frames += 1
+            return frame.payload, frame.count
+        if frame.cleaned:
+            self.cleaned_frames += 1
+            return frame.cleaned, frame.count
+        self.silenced_frames += 1
+        return silence_base64(frame.count), frame.count

@@ -1,0 +1,56 @@
+"""Our own voice taken out of the caller's audio: AEC3 from WebRTC, the `[echo]` extra.
+
+`pywebrtc-audio` (Apache-2.0). It finds delays up to about 300 ms by itself, takes some 0.25 ms of
+CPU a frame of 20 ms, and lets a caller who talks over the AI through with 1 dB of loss.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from fastbridge import mulaw
+
+
+class CancellerMissingError(RuntimeError):
+    """The echo canceller is not installed."""
+
+
+class EchoCanceller:
+    """One call's echo canceller; used by one thread at a time."""
+
+    __slots__ = ("_process",)
+
+    def __init__(self) -> None:
+        """Start unadapted; raises `CancellerMissingError` without the extra."""
+        try:
+            library: Any = importlib.import_module("pywebrtc_audio")
+        except ImportError as error:
+            message = "echo cancellation needs pywebrtc-audio: pip install 'fastbridge[echo]'"
+            raise CancellerMissingError(message) from error
+        processor = library.AudioProcessor(sample_rate=mulaw.SAMPLE_RATE_HZ, echo_cancellation=True)
+        self._process: Callable[[Any, Any], Any] = processor.process
+
+    def clean(self, received: bytes, played: bytes) -> bytes:
+        """Return the caller's frame without what was played (mu-law in and out, same length).
+
+        Both must hold whole 10 ms (80 bytes), or the library pads the last block with silence:
+        ValueError otherwise. The interpreter's lock is not held while it works.
+        """
+        if len(received) != len(played) or len(received) % mulaw.bytes_of_ms(10):
+            message = (
+                f"received has {len(received)} bytes, played {len(played)}:"
+                " give both the same whole number of 80 bytes (10 ms)"
+            )
+            raise ValueError(message)
+        return mulaw.encode(self._process(mulaw.decode(received), mulaw.decode(played)))
+
+
+def missing_reason() -> str:
+    """Return why there is no echo canceller here, "" when there is one."""
+    try:
+        EchoCanceller()
+    except CancellerMissingError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,195 @@
+"""One call's way to the listening engine, on the event loop: what to look at, what was found."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from fastbridge.echo_path import STEP_MS, WINDOW_MS, EchoPath, PlayedLine
+from fastbridge.events import EchoMeasured, SpeechScore
+from fastbridge.listening.rounds import PRE_ROLL_FRAMES, CleanedFrame, Frame, Gate, Job, Mind
+from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, ms_of_bytes
+
+if TYPE_CHECKING:
+    from fastbridge.listening.engine import Listening
+
+FRAMES_MAX: Final = 25
+"""Frames (20 ms) an ear lets wait; beyond it the oldest are dropped and counted."""
+ROUND_FRAMES_MAX: Final = PRE_ROLL_FRAMES + 2
+"""Frames of one ear in one round, so that one that is behind does not hold up the others."""
+ECHO_TAIL_MS: Final = 500
+"""Echo is still cancelled so long after the AI's last sound at the ear."""
+SHIFT_FROM_MS: Final = 100
+SHIFT_SPARE_MS: Final = 40
+
+OnEvent: TypeAlias = Callable[[SpeechScore | EchoMeasured], None]
+OnCleaned: TypeAlias = Callable[[CleanedFrame], None]
+
+
+class Ear:
+    """One call's way to the engine; made by `Listening.open`, used on the event loop only."""
+
+    __slots__ = (
+        "_end_ms", "_engine", "_gate", "_has_slot", "_is_awake", "_near", "_on_cleaned",
+        "_on_event", "_pre_roll", "_probed_ms", "_shift_ms", "_was_refused", "in_flight",
+        "is_open", "line", "mind", "path", "pending",
+    )  # fmt: skip
+
+    def __init__(self, engine: Listening, on_event: OnEvent, on_cleaned: OnCleaned | None) -> None:
+        self._engine = engine
+        self._on_event = on_event
+        self._on_cleaned = on_cleaned
+        self._gate = Gate(engine.energy_floor)
+        self._pre_roll: deque[Frame] = deque(maxlen=PRE_ROLL_FRAMES)
+        self._near: deque[bytes] = deque(maxlen=WINDOW_MS // FRAME_MS)
+        self._end_ms = -1
+        self._probed_ms = 0
+        self._shift_ms = 0
+        self._is_awake = False
+        self._has_slot = False
+        self._was_refused = False
+        self.mind = Mind(engine.energy_floor)
+        self.path = EchoPath()
+        self.line: PlayedLine | None = None
+        # For the engine: frames that wait for a round, and how many are in the one that runs.
+        self.pending: deque[Frame] = deque()
+        self.in_flight = 0
+        self.is_open = True
+
+    @property
+    def has_canceller(self) -> bool:
+        """Say whether this call holds one of the `echo_calls_max` places."""
+        return self._has_slot
+
+    def keep(self, mulaw: bytes, at_ms: int) -> None:
+        """Remember a frame nobody wants looked at, as pre-roll of one that will be; cheap."""
+        self._follow(mulaw, at_ms)
+        self._is_awake = False
+        self._pre_roll.append(Frame(mulaw, at_ms, is_told=False))
+
+    def hear(self, mulaw: bytes, at_ms: int, level: int) -> None:
+        """Take the caller frame that ended at `at_ms`, with its level from `measure_base64`.
+
+        A quiet frame is answered at once with probability 0; any other within a round.
+        """
+        self._follow(mulaw, at_ms)
+        frame = Frame(mulaw, at_ms, is_sound=self._gate.is_open(level, at_ms))
+        frame.played = self._played_with(len(mulaw), at_ms)
+        if self._is_probe_due(at_ms):
+            self._engine.wake(self)
+        if frame.is_sound and not self._is_awake and frame.played is None:
+            for kept in self._pre_roll:
+                self._queue(kept)
+        self._is_awake = frame.is_sound
+        if frame.is_sound:
+            self._pre_roll.clear()
+        else:
+            self._pre_roll.append(Frame(mulaw, at_ms, is_told=False))
+        if frame.is_sound or frame.played is not None or self.pending or self.in_flight:
+            self._queue(frame)
+        else:
+            self._engine.counts.quiet_frames += 1
+            self._on_event(SpeechScore(at_ms, 0.0))
+
+    def played(self, mulaw: bytes, at_ms: int) -> None:
+        """Take a frame the carrier was sent; at `at_ms` (caller's clock) it begins to play."""
+        if self.line is None:
+            self.line = PlayedLine()
+        self.line.put(mulaw, at_ms)
+
+    def cut(self, at_ms: int) -> None:
+        """Take note that the carrier threw away everything that would play from `at_ms` on."""
+        if self.line is not None:
+            self.line.cut(at_ms)
+
+    def close(self) -> None:
+        """Hear no more; what is still on its way is dropped."""
+        self.is_open = False
+        self.pending.clear()
+        self._near.clear()
+        self._pre_roll.clear()
+        self._engine.leave(self)
+
+    def _follow(self, mulaw: bytes, at_ms: int) -> None:
+        """Keep the last two seconds, in one piece: a gap begins a new one."""
+        if at_ms - ms_of_bytes(len(mulaw)) != self._end_ms:
+            self._near.clear()
+            self._pre_roll.clear()
+            self._is_awake = False
+        self._end_ms = at_ms
+        self._near.append(mulaw)
+
+    def _queue(self, frame: Frame) -> None:
+        self.pending.append(frame)
+        if len(self.pending) > FRAMES_MAX:
+            self.pending.popleft()
+            self._engine.counts.dropped_frames += 1
+        self._engine.wake(self)
+
+    # ----------------------------------------------------------------- echo
+
+    def _played_with(self, count: int, at_ms: int) -> bytes | None:
+        """Return what was at the ear with a frame, None while no echo is to be cancelled.
+
+        On from the first AI audio until the probe clears the call, afterwards only if it found an
+        echo; and only while AI audio plays and `ECHO_TAIL_MS` after.
+        """
+        line = self.line
+        if line is None or at_ms > line.end_ms + self._shift_ms + ECHO_TAIL_MS:
+            self._shift_ms = self._wanted_shift_ms()
+            self._was_refused = False
+            return None
+        if self.path.verdict is False or count % (FRAME_BYTES // 2):
+            return None
+        if not self._has_slot:
+            self._has_slot = self._engine.grant_echo(self)
+            if not self._has_slot:
+                self._engine.counts.echo_refused += not self._was_refused
+                self._was_refused = True
+                return None
+        length_ms = ms_of_bytes(count)
+        return line.take(at_ms - length_ms - self._shift_ms, length_ms)
+
+    def _wanted_shift_ms(self) -> int:
+        """Return how much of a long measured delay is taken off; asked only between talkspurts.
+
+        40 ms are left, so that the canceller never gets the echo before the sound.
+        """
+        if not self.path.verdict or self.path.delay_ms < SHIFT_FROM_MS:
+            return 0
+        return (self.path.delay_ms - SHIFT_SPARE_MS) // FRAME_MS * FRAME_MS
+
+    def _is_probe_due(self, at_ms: int) -> bool:
+        if self.line is None or at_ms - self._probed_ms < STEP_MS:
+            return False
+        has_enough = len(self._near) * FRAME_MS >= STEP_MS
+        return has_enough and self.line.end_ms > at_ms - STEP_MS
+
+    def take_probe(self) -> tuple[bytes, bytes] | None:
+        """Return what was played and what came back when the second is over, else None."""
+        if self.line is None or not self._is_probe_due(self._end_ms):
+            return None
+        self._probed_ms = self._end_ms
+        near = b"".join(self._near)
+        length_ms = ms_of_bytes(len(near))
+        far = self.line.take(self._end_ms - length_ms, length_ms)
+        return (far, near) if len(far) == len(near) else None
+
+    # ----------------------------------------------------------------- results
+
+    def deliver(self, job: Job) -> None:
+        """Hand a round's results to the call, oldest first."""
+        if not self.is_open:
+            return
+        measured = None if job.compared is None else self.path.compared(job.compared)
+        if measured is not None:
+            if not measured.has_echo:
+                self._has_slot = False
+                self._engine.return_echo(self)
+            self._on_event(measured)
+        if self._on_cleaned is not None:
+            for cleaned in job.cleaned:
+                self._on_cleaned(cleaned)
+        for score in job.scores:
+            self._on_event(score)

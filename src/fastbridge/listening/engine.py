@@ -1,0 +1,179 @@
+"""The listening engine of a worker: who waits, when a round begins, where its results go.
+
+While a round runs the next gathers, so that a busy worker gets larger batches, not a queue.
+Limits: an ear keeps at most `FRAMES_MAX` frames waiting; beyond it the oldest go, counted in
+`dropped_frames`. `echo_calls_max` calls have an echo canceller; a further one is counted in
+`echo_refused` each time the AI begins to speak to it, and goes without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from fastbridge import cancelling
+from fastbridge.events import SpeechScore
+from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear, OnCleaned, OnEvent
+from fastbridge.listening.rounds import Counters, Job, Scorer, look
+from fastbridge.mulaw import SILENCE_FRAME
+from fastbridge.silero import WINDOW_BYTES, DetectorMissingError, Silero, listeners
+
+LOG: Final = logging.getLogger("fastbridge.listening")
+GATHER_SECONDS: Final = 0.004
+
+
+class Listening:
+    """The engine of one worker: a thread, its network, and the ears of its calls."""
+
+    def __init__(
+        self,
+        scorer: Scorer | None,
+        *,
+        energy_floor: int = 12,
+        echo_calls_max: int = 8,
+        gather_seconds: float = GATHER_SECONDS,
+    ) -> None:
+        """Take the network (None: no scores, echo only), the level below which nothing is scored.
+
+        `echo_calls_max` 0 leaves the canceller off; `echo_reason` says why there is none.
+        """
+        self.scorer = scorer
+        self.energy_floor = energy_floor
+        self.echo_calls_max = echo_calls_max
+        self.echo_reason = cancelling.missing_reason() if echo_calls_max else "echo_calls_max is 0"
+        self.counts = Counters()
+        self._gather_seconds = gather_seconds
+        self._ears: set[Ear] = set()
+        self._woken: dict[Ear, None] = {}
+        self._cancelling: set[Ear] = set()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastbridge-ear")
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_running = False
+        self.is_open = True
+
+    @property
+    def open_ears(self) -> int:
+        """Return how many calls listen."""
+        return len(self._ears)
+
+    @property
+    def echo_calls(self) -> int:
+        """Return how many calls hold an echo canceller."""
+        return len(self._cancelling)
+
+    def open(self, on_event: OnEvent, on_cleaned: OnCleaned | None = None) -> Ear:
+        """Return a new call's ear; both callbacks run on the event loop.
+
+        Raises RuntimeError after `close`.
+        """
+        if not self.is_open:
+            message = "the listening engine is closed: open ears before it is"
+            raise RuntimeError(message)
+        ear = Ear(self, on_event, on_cleaned)
+        self._ears.add(ear)
+        return ear
+
+    def leave(self, ear: Ear) -> None:
+        """Forget an ear; it calls this when it closes."""
+        self._ears.discard(ear)
+        self._woken.pop(ear, None)
+        self._cancelling.discard(ear)
+
+    def close(self) -> None:
+        """Close every ear and end the thread; waits for a round that runs, milliseconds at most."""
+        self.is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for ear in list(self._ears):
+            ear.close()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def grant_echo(self, ear: Ear) -> bool:
+        """Give an ear a place for echo cancellation, if one is free and the extra installed."""
+        if self.echo_reason:
+            return False
+        if len(self._cancelling) >= self.echo_calls_max:
+            return False
+        self._cancelling.add(ear)
+        return True
+
+    def return_echo(self, ear: Ear) -> None:
+        """Take a place back."""
+        self._cancelling.discard(ear)
+
+    # ----------------------------------------------------------------- rounds
+
+    def wake(self, ear: Ear) -> None:
+        """Begin a round soon; what other calls bring until then goes with it."""
+        self._woken[ear] = None
+        if self._is_running or self._timer is not None or not self.is_open:
+            return
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._gather_seconds, self._begin, loop)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        jobs = [(ear, self._job(ear)) for ear in self._woken]
+        self._woken = {ear: None for ear in self._woken if ear.pending}
+        self._is_running = True
+        self._thread.submit(self._round, loop, jobs)
+
+    def _job(self, ear: Ear) -> Job:
+        count = min(len(ear.pending), ROUND_FRAMES_MAX)
+        frames = [ear.pending.popleft() for _ in range(count)]
+        ear.in_flight = count
+        return Job(ear.mind, frames, ear.take_probe(), ear.has_canceller)
+
+    def _end(self, jobs: list[tuple[Ear, Job]]) -> None:
+        """Deliver a round's results, on the loop, and begin the next when frames wait."""
+        self._is_running = False
+        if not self.is_open:
+            return
+        for ear, job in jobs:
+            ear.in_flight = 0
+            try:
+                ear.deliver(job)
+            except Exception:
+                self.counts.failed_handlers += 1  # one call's fault must not deafen the others
+                LOG.exception("a call could not take what its ear heard")
+        if self._woken and self._timer is None:
+            self._begin(asyncio.get_running_loop())
+
+    def _round(self, loop: asyncio.AbstractEventLoop, jobs: list[tuple[Ear, Job]]) -> None:
+        """Look at what all calls brought: the one method that runs in the thread."""
+        began_ns = time.perf_counter_ns()
+        try:
+            look([job for _, job in jobs], self.scorer, self.counts)
+        except Exception:
+            self.counts.failed_rounds += 1  # a failing library must not end every call
+            LOG.exception("a round of the detector failed: its frames count as silence")
+            for _, job in jobs:
+                job.scores = [SpeechScore(frame.at_ms, 0.0) for frame in job.frames[-1:]]
+        self.counts.rounds += 1
+        self.counts.busy_ns += time.perf_counter_ns() - began_ns
+        loop.call_soon_threadsafe(self._end, jobs)
+
+
+def choose(detector: str) -> tuple[Scorer | None, str]:
+    """Return the network that the setting `detector` asks for, and what to say about it.
+
+    `auto` without the `[vad]` extra gives None and the reason; `silero` raises
+    `DetectorMissingError` then; `energy` and `server` need no network.
+    """
+    if detector not in {"auto", "silero"}:
+        return None, f"detector is {detector}: no network is loaded"
+    try:
+        return Silero(), "detector is silero"
+    except DetectorMissingError as error:
+        if detector == "silero":
+            raise
+        return None, str(error)
+
+
+def warm_up(scorer: Scorer) -> None:
+    """Run the network once on silence: its first run is ten times as slow. Blocks for 5 ms."""
+    scorer.score([(SILENCE_FRAME * 2)[:WINDOW_BYTES]], listeners(1))

@@ -1,0 +1,400 @@
+"""The rules of local talkspurt detection: levels and scores in, onsets, ends and durations out.
+
+A sound is *suspected* on the first window that may be speech and *sure* after a few: silence at
+the first, a verdict at the second. Both detectors keep the same small contract (`Rules`):
+
+* `SileroRules` reads the network's probabilities; tones, clicks and keyboards do not move it.
+* `EnergyRules` reads loudness alone: the fallback, which fires on tones, music and keyboards too.
+
+All times are milliseconds of caller audio received in this call (the caller's clock), never wall
+time; levels are mean absolute amplitudes of a frame in G.711's 14 bits (`measure_base64`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from fastbridge.mulaw import FRAME_MS
+
+SCORE_WINDOW_MS: Final = 32
+"""What one `SpeechScore` has looked at: 256 samples at 8 kHz."""
+NOISE_BLOCK_MS: Final = 400
+NOISE_BLOCKS: Final = 8
+
+
+class Stage(StrEnum):
+    """How far a sound has come."""
+
+    QUIET = "quiet"
+    SUSPECTED = "suspected"  # one window over the first bar: worth a hold
+    SURE = "sure"  # several windows over the second: worth a verdict
+    ENDED = "ended"  # the hangover is over; `ended_ms` says when the sound itself ended
+
+
+@dataclass(frozen=True, slots=True)
+class Spurt:
+    """A sound of the caller changed stage. `at_ms` is when that was known, on the caller's clock.
+
+    `began_ms` is the estimated onset; `ended_ms` the last of the sound heard so far, hangover
+    excluded. `was_sure` says for an ended sound whether it ever got there. `peak` is the highest
+    probability (0..1), for the energy detector level over noise on the same scale.
+    """
+
+    stage: Stage
+    at_ms: int
+    began_ms: int
+    ended_ms: int
+    was_sure: bool
+    peak: float
+
+    @property
+    def sound_ms(self) -> int:
+        """Return how long the sound lasted so far."""
+        return max(self.ended_ms - self.began_ms, 0)
+
+
+class Rules(Protocol):
+    """What both detectors do; the call asks nothing else."""
+
+    is_guarded: bool
+    """Set by the call: our own voice may be coming back, so ask for more evidence."""
+
+    @property
+    def stage(self) -> Stage:
+        """Where the present sound is; QUIET when there is none."""
+
+    def level(self, level: int, at_ms: int) -> Spurt | None:
+        """Take the level of the frame that ended at `at_ms`; every frame of the call comes here."""
+
+    def score(self, at_ms: int, probability: float) -> Spurt | None:
+        """Take the network's verdict on the window that ended at `at_ms`."""
+
+    def raise_bar(self, step: float) -> None:
+        """Ask for more evidence from now on: a hold proved false. The bar sinks by itself."""
+
+    def reset(self) -> None:
+        """Forget the present sound; the bar and the noise floor stay."""
+
+
+class NoiseFloor:
+    """The loudness of the line without the caller: the least level of the last 3.2 s.
+
+    Speech pauses within that time, so its pauses are the floor; a steady tone becomes the floor
+    after it. Until the first block of 400 ms is full the line counts as silent.
+    """
+
+    __slots__ = ("_blocks", "_least", "_left_ms")
+
+    def __init__(self) -> None:
+        self._blocks: deque[int] = deque(maxlen=NOISE_BLOCKS)
+        self._least = -1
+        self._left_ms = NOISE_BLOCK_MS
+
+    def hear(self, level: int) -> int:
+        """Take a frame's level; return the floor."""
+        if self._least < 0 or level < self._least:
+            self._least = level
+        self._left_ms -= FRAME_MS
+        if self._left_ms <= 0:
+            self._blocks.append(self._least)
+            self._least, self._left_ms = -1, NOISE_BLOCK_MS
+        # Full blocks only: the running one may hold nothing but a word that just began.
+        return min(self._blocks, default=0)
+
+
+class _Loudness:
+    """Where the present run of frames above the noise began, and where the last one ended."""
+
+    __slots__ = ("began_ms", "gap_ms", "is_loud", "loud_ms", "noise", "quiet_level", "ratio")
+
+    def __init__(self, quiet_level: int, ratio: float, gap_ms: int) -> None:
+        self.noise = NoiseFloor()
+        self.quiet_level = quiet_level
+        self.ratio = ratio
+        self.gap_ms = gap_ms
+        self.began_ms = 0
+        self.loud_ms = -gap_ms
+        self.is_loud = False
+
+    def hear(self, level: int, at_ms: int) -> float:
+        """Take a frame; return its level as a multiple of the noise.
+
+        Loud is `ratio` times the noise, and never less than `quiet_level`, however quiet the line.
+        """
+        noise = self.noise.hear(level)
+        self.is_loud = level >= max(self.ratio * noise, self.quiet_level)
+        if self.is_loud:
+            if at_ms - FRAME_MS - self.loud_ms >= self.gap_ms:
+                self.began_ms = at_ms - FRAME_MS
+            self.loud_ms = at_ms
+        return level / max(noise, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SileroLimits:
+    """Thresholds of `SileroRules`, with what they do."""
+
+    # One window at least this probable is a suspicion. Lower: earlier holds (0.3: 40 ms after
+    # the onset at the median), more false ones.
+    suspect_probability: float = 0.3
+    # This many windows in a row, each at least this probable, are sure. Three of 32 ms: about
+    # 100 ms; more windows: later, and fewer false commits on coughs.
+    sure_probability: float = 0.5
+    sure_windows: int = 3
+    # A sound goes on while windows are this probable: lower than the suspicion, or every word
+    # would be cut at its weak consonants.
+    stay_probability: float = 0.15
+    # A sound has ended when nothing was probable for so long. Shorter: earlier resumes, but
+    # syllables fall apart into sounds that are each too short to be speech.
+    hangover_ms: int = 200
+    # Added to both bars while the guard doubts (our own voice may be coming back).
+    guarded_step: float = 0.25
+    # The bars never rise above this, so that loud clear speech always gets through.
+    probability_max: float = 0.9
+    # What `raise_bar` added sinks back by 0.1 in this time.
+    relax_ms: int = 20_000
+    # The onset is put back to where the level rose above the noise, at most this much.
+    back_ms: int = 120
+    # Above the noise floor by this factor (9 dB) a frame is a sound, for that estimate only.
+    loud_ratio: float = 2.8
+    # A window that is doubtful (between stay and suspect) belongs to the sound only if a loud frame
+    # was so near; the network stays convinced up to 0.2 s after the last.
+    loud_near_ms: int = 80
+    # The end is put back to the last loud frame, at most so far.
+    tail_ms: int = 320
+    # With no score for this long (the detector's thread is behind) the level alone decides
+    # whether a sound goes on.
+    scores_late_ms: int = 300
+
+
+class SileroRules:
+    """Talkspurts from the network's probabilities."""
+
+    __slots__ = (
+        "_bar",
+        "_bar_ms",
+        "_began_ms",
+        "_last_ms",
+        "_loudness",
+        "_peak",
+        "_score_ms",
+        "_stage",
+        "_streak",
+        "_was_sure",
+        "is_guarded",
+        "limits",
+    )
+
+    def __init__(self, limits: SileroLimits | None = None, *, quiet_level: int = 12) -> None:
+        """Take the thresholds and the level under which a frame is silence."""
+        self.limits = limits or SileroLimits()
+        self._loudness = _Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
+        self.is_guarded = False
+        self._bar = 0.0
+        self._bar_ms = 0
+        self._score_ms = 0
+        self.reset()
+
+    @property
+    def stage(self) -> Stage:
+        """Where the present sound is."""
+        return self._stage
+
+    @property
+    def bar(self) -> float:
+        """What false holds have added to the thresholds."""
+        return self._bar
+
+    def reset(self) -> None:
+        """Forget the present sound."""
+        self._stage = Stage.QUIET
+        self._began_ms = self._last_ms = self._streak = 0
+        self._was_sure = False
+        self._peak = 0.0
+
+    def raise_bar(self, step: float) -> None:
+        """Raise both thresholds by `step` (probability, 0..1)."""
+        limits = self.limits
+        self._bar = min(self._bar + step, limits.probability_max - limits.suspect_probability)
+
+    def level(self, level: int, at_ms: int) -> Spurt | None:
+        """Take a frame's level: it dates onsets and ends, and stands in for scores that are late.
+
+        Returns the end of a sound whose scores stopped coming.
+        """
+        self._relax(at_ms)
+        self._loudness.hear(level, at_ms)
+        if self._stage is Stage.QUIET or at_ms - self._score_ms < self.limits.scores_late_ms:
+            return None
+        if self._loudness.is_loud:
+            self._last_ms = at_ms
+        return self._end_if_over(at_ms)
+
+    def _relax(self, at_ms: int) -> None:
+        if self._bar > 0.0 and at_ms > self._bar_ms:
+            sunk = 0.1 * (at_ms - self._bar_ms) / self.limits.relax_ms
+            self._bar = max(self._bar - sunk, 0.0)
+        self._bar_ms = at_ms
+
+    def score(self, at_ms: int, probability: float) -> Spurt | None:
+        """Take one window; return the change of stage it brings, if any."""
+        limits = self.limits
+        self._score_ms = max(at_ms, self._score_ms)
+        added = self._bar + (limits.guarded_step if self.is_guarded else 0.0)
+        suspect = min(limits.suspect_probability + added, limits.probability_max)
+        sure = min(limits.sure_probability + added, limits.probability_max)
+        self._streak = self._streak + 1 if probability >= sure else 0
+        if self._stage is Stage.QUIET:
+            if probability < suspect:
+                return None
+            self._began_ms = self._onset(at_ms)
+            self._stage, self._was_sure, self._peak = Stage.SUSPECTED, False, 0.0
+            self._last_ms = at_ms
+            changed = Stage.SUSPECTED
+        else:
+            changed = Stage.QUIET
+        self._peak = max(self._peak, probability)
+        if self._goes_on(at_ms, probability):
+            self._last_ms = at_ms
+        if self._streak >= limits.sure_windows and self._stage is not Stage.SURE:
+            self._stage, self._was_sure = Stage.SURE, True
+            changed = Stage.SURE
+        if changed is not Stage.QUIET:
+            return self._spurt(changed, at_ms, self._last_ms)
+        return self._end_if_over(at_ms)
+
+    def _goes_on(self, at_ms: int, probability: float) -> bool:
+        """Say whether the sound still lasts: a doubtful window needs something loud near it."""
+        limits = self.limits
+        if probability >= limits.suspect_probability:
+            return True
+        is_near = at_ms - self._loudness.loud_ms <= limits.loud_near_ms
+        return probability >= limits.stay_probability and is_near
+
+    def _onset(self, at_ms: int) -> int:
+        """Date the onset: where the level rose, but within the window and `back_ms` before it."""
+        window_ms = at_ms - SCORE_WINDOW_MS
+        rose_ms = self._loudness.began_ms
+        return min(max(rose_ms, window_ms - self.limits.back_ms, 0), max(window_ms, 0))
+
+    def _end_if_over(self, at_ms: int) -> Spurt | None:
+        if at_ms - self._last_ms < self.limits.hangover_ms:
+            return None
+        # The network stays convinced up to 0.2 s after the sound; the level knows better.
+        loud_ms = self._loudness.loud_ms
+        ended_ms = self._last_ms
+        if ended_ms - self.limits.tail_ms <= loud_ms < ended_ms:
+            ended_ms = loud_ms
+        ended = self._spurt(Stage.ENDED, at_ms, max(ended_ms, self._began_ms))
+        self.reset()
+        return ended
+
+    def _spurt(self, stage: Stage, at_ms: int, ended_ms: int) -> Spurt:
+        return Spurt(stage, at_ms, self._began_ms, ended_ms, self._was_sure, self._peak)
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyLimits:
+    """Thresholds of `EnergyRules`, with what they do."""
+
+    # So many times the noise floor is a sound (2.8: 9 dB). Lower: quieter callers, more noise.
+    loud_ratio: float = 2.8
+    # So long a sound is a suspicion, so long it is sure. Clicks are shorter than the first.
+    suspect_ms: int = 40
+    sure_ms: int = 120
+    # It has ended when nothing was loud for so long.
+    hangover_ms: int = 200
+    # The factor is multiplied by this while the guard doubts (6 dB).
+    guarded_factor: float = 2.0
+    # The factor never rises above this (26 dB).
+    ratio_max: float = 20.0
+    # What `raise_bar` added sinks back by 1 (of the factor) in this time.
+    relax_ms: int = 20_000
+
+
+class EnergyRules:
+    """Talkspurts from loudness alone: frames over an adaptive noise floor, with hangover.
+
+    The fallback without the network. It fires on anything that is loud: tones, music, keyboards,
+    a passing car. A steady sound becomes the floor after 3.2 s and ends.
+    """
+
+    __slots__ = (
+        "_added",
+        "_began_ms",
+        "_loud_run_ms",
+        "_loudness",
+        "_peak",
+        "_stage",
+        "_was_sure",
+        "is_guarded",
+        "limits",
+    )
+
+    def __init__(self, limits: EnergyLimits | None = None, *, quiet_level: int = 12) -> None:
+        """Take the thresholds and the level under which a frame is silence."""
+        self.limits = limits or EnergyLimits()
+        self._loudness = _Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
+        self._added = 0.0
+        self.is_guarded = False
+        self.reset()
+
+    @property
+    def stage(self) -> Stage:
+        """Where the present sound is."""
+        return self._stage
+
+    @property
+    def bar(self) -> float:
+        """What false holds have added to the factor."""
+        return self._added
+
+    def reset(self) -> None:
+        """Forget the present sound."""
+        self._stage = Stage.QUIET
+        self._began_ms = self._loud_run_ms = 0
+        self._was_sure = False
+        self._peak = 0.0
+
+    def raise_bar(self, step: float) -> None:
+        """Raise the factor over the noise; `step` is a probability (0..1), 0.1 adds 1."""
+        limits = self.limits
+        self._added = min(self._added + 10 * step, limits.ratio_max - limits.loud_ratio)
+
+    def score(self, at_ms: int, probability: float) -> Spurt | None:
+        """Take nothing: this detector has no use for scores."""
+        del at_ms, probability
+        return None
+
+    def level(self, level: int, at_ms: int) -> Spurt | None:
+        """Take one frame; return the change of stage it brings, if any."""
+        limits = self.limits
+        self._added = max(self._added - FRAME_MS / limits.relax_ms, 0.0)
+        ratio = limits.loud_ratio + self._added
+        if self.is_guarded:
+            ratio *= limits.guarded_factor
+        self._loudness.ratio = min(ratio, limits.ratio_max)
+        over = self._loudness.hear(level, at_ms)
+        self._loud_run_ms = self._loud_run_ms + FRAME_MS if self._loudness.is_loud else 0
+        if self._stage is Stage.QUIET and self._loud_run_ms < limits.suspect_ms:
+            return None
+        self._peak = max(self._peak, min(over / limits.ratio_max, 1.0))
+        if self._stage is Stage.QUIET:
+            self._began_ms = at_ms - self._loud_run_ms
+            self._stage = Stage.SUSPECTED
+            return self._spurt(Stage.SUSPECTED, at_ms)
+        if self._stage is Stage.SUSPECTED and self._loud_run_ms >= limits.sure_ms:
+            self._stage, self._was_sure = Stage.SURE, True
+            return self._spurt(Stage.SURE, at_ms)
+        if at_ms - self._loudness.loud_ms >= limits.hangover_ms:
+            ended = self._spurt(Stage.ENDED, at_ms)
+            self.reset()
+            return ended
+        return None
+
+    def _spurt(self, stage: Stage, at_ms: int) -> Spurt:
+        ended_ms = self._loudness.loud_ms
+        return Spurt(stage, at_ms, self._began_ms, ended_ms, self._was_sure, self._peak)
