@@ -77,7 +77,10 @@ class Judge:
         if item_id:
             one.items.add(item_id)
         if is_local and not one.is_local:
+            # From now on our own ears say when it ends: no need to wait for the AI's report.
             one.is_local = True
+            if one.cue_at_deadline is Cue.LASTED and not one.is_parked:
+                one.deadline_ns = self._lasted_deadline(one)
         if one.ended_ns and onset_ns > one.ended_ns:
             # It began again while its first part was judged: one sound with a pause.
             one.ended_ns = 0

@@ -189,14 +189,19 @@ class Bridge:
             self.ai is None or not self.ai.append(realtime.append(payload))
         ):
             call.append_refused(count)
-        if self._ear is not None:
-            sound = binascii.a2b_base64(payload)
-            if call.wants_detector(now_ns):
-                self._ear.hear(sound, call.caller_ms, level)
-            else:
-                self._ear.keep(sound, call.caller_ms)
         if call.has_commands:
             self._perform(now_ns)
+        if self._ear is not None:
+            self._listen(self._ear, binascii.a2b_base64(payload), level, now_ns)
+
+    def _listen(self, ear: Ear, sound: bytes, level: int, now_ns: int) -> None:
+        """Let our own detector hear a caller frame while there is what to interrupt."""
+        call = self.call
+        call.is_echo_cancelled = ear.has_canceller
+        if call.wants_detector(now_ns):
+            ear.hear(sound, call.caller_ms, level)
+        else:
+            ear.keep(sound, call.caller_ms)
 
     def _on_heard(self, event: SpeechScore | EchoMeasured) -> None:
         """The detector's thread has an answer; called on the loop."""

@@ -75,6 +75,8 @@ class Call(Answering):
         self.caller_clock = InputClock()
         self.rules = _rules_of(settings)
         self.echo = EchoMeasured(has_echo=False)
+        # Told by the bridge: the detector hears echo-cancelled audio of this call.
+        self.is_echo_cancelled = False
         self.guard = EchoGuard(settings.echo_window_ms)
         self.judge = Judge(settings)
         # Caller items judged to be no speech, and those whose turn ended before the verdict.
@@ -167,7 +169,8 @@ class Call(Answering):
     def _level(self, level: int, now_ns: int) -> None:
         """Let the rules hear every frame's level; they keep the noise floor by it."""
         assert self.rules is not None  # noqa: S101  the caller has looked
-        self.rules.is_guarded = self.echo.has_echo and self.playout.is_audible(now_ns)
+        doubts = self.echo.has_echo and not self.is_echo_cancelled
+        self.rules.is_guarded = doubts and self.playout.is_audible(now_ns)
         spurt = self.rules.level(level, self.caller_ms)
         if spurt is not None:
             self._spurt(spurt, now_ns)

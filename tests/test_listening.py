@@ -1,0 +1,452 @@
+"""The listening engine: batching, order, limits, echo places, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from fastbridge import mulaw
+from fastbridge._ring import measure_base64
+from fastbridge.caller import speech as caller_speech
+from fastbridge.events import EchoMeasured, SpeechScore
+from fastbridge.listening import CleanedFrame, Ear, Listening, choose, warm_up
+from fastbridge.listening.ear import FRAMES_MAX
+from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES
+from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SILENCE_FRAME
+from fastbridge.silero import WINDOW_MS, DetectorMissingError, Listeners
+from fastbridge.speech import SileroRules, Stage
+from test_echo_path import coded, echo, talk
+
+LOUD_FRAME = bytes([0x10, 0x90]) * (FRAME_BYTES // 2)
+LOUD = 4000
+QUIET = 2
+GRACE_SECONDS = 20
+
+
+@dataclass
+class Network:
+    """A stand-in that says 0.75 for loud windows, and may be made to wait or to fail."""
+
+    batches: list[int] = field(default_factory=list)
+    windows: list[bytes] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    fails: bool = False
+    threads: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def score(self, windows: list[bytes], listeners: Listeners) -> list[float]:
+        assert self.gate.wait(GRACE_SECONDS)
+        assert listeners.state.shape == (2, len(windows), 128)
+        if self.fails:
+            raise RuntimeError("the network is broken")
+        self.threads.add(threading.current_thread().name)
+        self.batches.append(len(windows))
+        self.windows += windows
+        return [0.75 if window[0] == LOUD_FRAME[0] else 0.01 for window in windows]
+
+
+class Caller:
+    """One call: an ear, its clock and all it was told."""
+
+    def __init__(self, engine: Listening) -> None:
+        self.scores: list[SpeechScore] = []
+        self.echoes: list[EchoMeasured] = []
+        self.cleaned: list[CleanedFrame] = []
+        self.at_ms = 0
+        self.ear: Ear = engine.open(self.told, self.cleaned.append)
+
+    def told(self, event: SpeechScore | EchoMeasured) -> None:
+        if isinstance(event, SpeechScore):
+            self.scores.append(event)
+        else:
+            self.echoes.append(event)
+
+    def say(self, frames: int, audio: bytes = LOUD_FRAME, level: int = LOUD) -> None:
+        for _ in range(frames):
+            self.at_ms += FRAME_MS
+            self.ear.hear(audio, self.at_ms, level)
+
+    def rest(self, frames: int) -> None:
+        self.say(frames, SILENCE_FRAME, QUIET)
+
+    async def rest_slowly(self, frames: int) -> None:
+        """Rest at the thread's pace, so that nothing is dropped."""
+        for _ in range(frames):
+            self.rest(1)
+            await until(lambda: not self.ear.pending and not self.ear.in_flight)
+
+
+def story(
+    tale: Callable[[Listening, Network], Awaitable[None]], network: Network | None = None
+) -> Listening:
+    """Run a tale with an engine, close it and see that nothing is left."""
+    network = network or Network()
+    engine = Listening(network, gather_seconds=0.0, echo_calls_max=2)
+
+    async def run() -> None:
+        try:
+            await asyncio.wait_for(tale(engine, network), GRACE_SECONDS)
+        finally:
+            network.gate.set()
+            engine.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(run())
+    assert engine.open_ears == engine.echo_calls == 0
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("fastbridge-ear")]
+    return engine
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so; the tale's time limit ends a wait in vain."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_scores_come_back_in_order_with_the_callers_clock() -> None:
+    """A sound is scored window by window; each score says up to where it heard."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        caller.say(16)
+        await until(lambda: len(caller.scores) == 10)
+        assert [score.at_ms for score in caller.scores] == [WINDOW_MS * n for n in range(1, 11)]
+        assert {score.probability for score in caller.scores} == {0.75}
+        assert network.threads == {"fastbridge-ear_0"}
+
+    assert story(tale).counts.scored_windows == 10
+
+
+def test_calls_that_speak_together_are_scored_together() -> None:
+    """One run of the network serves all calls of a round."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        callers = [Caller(engine) for _ in range(20)]
+        for caller in callers:
+            caller.say(8)
+        await until(lambda: all(len(caller.scores) == 5 for caller in callers))
+        assert network.batches == [20] * 5
+
+    assert story(tale).counts.runs == 5
+
+
+def test_quiet_frames_cost_nothing_and_read_as_silence() -> None:
+    """Below the floor nobody is asked; the answer is 0 at once."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        caller.rest(50)
+        assert [score.probability for score in caller.scores] == [0.0] * 50
+        assert caller.scores[-1].at_ms == caller.at_ms
+        assert network.batches == []
+
+    engine = story(tale)
+    assert (engine.counts.rounds, engine.counts.quiet_frames) == (0, 50)
+
+
+def test_a_sound_that_begins_is_scored_with_what_was_before() -> None:
+    """Up to 160 ms of quiet before a sound are looked at with it, and told nobody."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        caller.rest(20)
+        caller.scores.clear()
+        caller.say(8)
+        await until(lambda: len(caller.scores) == 5)
+        assert [window[:1] for window in network.windows[:5]] == [b"\xff"] * 5
+        assert caller.scores[0] == SpeechScore(20 * FRAME_MS + WINDOW_MS, 0.75)
+
+    assert story(tale).counts.scored_windows == PRE_ROLL_FRAMES * FRAME_MS // WINDOW_MS + 5
+
+
+def test_frames_nobody_wanted_are_pre_roll() -> None:
+    """A call that begins to listen in the middle of a word has kept the word's begin."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        for _ in range(30):
+            caller.at_ms += FRAME_MS
+            caller.ear.keep(LOUD_FRAME, caller.at_ms)
+        assert (caller.scores, network.batches) == ([], [])
+        caller.say(2)
+        await until(lambda: len(caller.scores) == 1)
+        assert caller.scores[0].at_ms == 30 * FRAME_MS + WINDOW_MS
+
+    assert story(tale).counts.scored_windows == 6
+
+
+def test_the_end_of_a_sound_is_seen_and_then_the_network_rests() -> None:
+    """Quiet frames within the hangover are scored, later ones are not; order is kept."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        caller.say(8)
+        await caller.rest_slowly(30)
+        assert caller.scores[-1].at_ms == caller.at_ms
+        times = [score.at_ms for score in caller.scores]
+        assert times == sorted(times)
+        scored_ms = len(network.windows) * WINDOW_MS
+        assert 8 * FRAME_MS + HANGOVER_MS - WINDOW_MS <= scored_ms <= 8 * FRAME_MS + HANGOVER_MS
+
+    story(tale)
+
+
+def test_a_gap_never_joins_two_moments_in_one_window() -> None:
+    """After frames that were not heard windows begin anew."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        caller.say(2)
+        await until(lambda: len(caller.scores) == 1)
+        caller.at_ms += 5000
+        caller.say(8)
+        await until(lambda: len(caller.scores) == 6)
+        assert caller.scores[1].at_ms == 5000 + 2 * FRAME_MS + WINDOW_MS
+        assert len(network.windows) == 6
+
+    story(tale)
+
+
+def test_when_the_thread_is_behind_the_oldest_frames_go_and_are_counted() -> None:
+    """Memory is bounded: half a second waits, the rest is dropped, and the clock stays right."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        network.gate.clear()
+        caller = Caller(engine)
+        caller.say(2)
+        await until(lambda: engine.counts.rounds == 0 and not caller.ear.pending)
+        caller.say(100)
+        assert len(caller.ear.pending) == FRAMES_MAX
+        network.gate.set()
+        await until(lambda: bool(caller.scores) and caller.scores[-1].at_ms > caller.at_ms - 32)
+        times = [score.at_ms for score in caller.scores]
+        assert times == sorted(times)
+
+    assert story(tale).counts.dropped_frames == 100 - FRAMES_MAX
+
+
+def test_a_broken_network_deafens_nobody_for_good() -> None:
+    """A failed round is counted and counts as silence; the next one works."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        network.fails = True
+        caller = Caller(engine)
+        caller.say(2)
+        await until(lambda: len(caller.scores) == 1)
+        assert caller.scores == [SpeechScore(40, 0.0)]
+        network.fails = False
+        caller.say(8)
+        await until(lambda: caller.scores[-1].probability == 0.75)
+
+    assert story(tale).counts.failed_rounds == 1
+
+
+def test_one_calls_fault_does_not_deafen_the_others() -> None:
+    """A callback that raises is counted; the other calls get their scores."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        def broken(_event: object) -> None:
+            raise RuntimeError("not mine")
+
+        bad = engine.open(broken)
+        good = Caller(engine)
+        for at_ms in (20, 40):
+            bad.hear(LOUD_FRAME, at_ms, LOUD)
+        good.say(2)
+        await until(lambda: len(good.scores) == 1)
+        assert network.batches == [2]
+
+    assert story(tale).counts.failed_handlers == 1
+
+
+def test_a_closed_ear_hears_nothing_more() -> None:
+    """Scores on their way to a call that hung up are dropped; the engine forgets it."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        network.gate.clear()
+        caller = Caller(engine)
+        other = Caller(engine)
+        caller.say(2)
+        await until(lambda: not caller.ear.pending)
+        other.say(2)
+        caller.ear.close()
+        assert engine.open_ears == 1
+        network.gate.set()
+        await until(lambda: len(other.scores) == 1)
+        assert caller.scores == []
+
+    story(tale)
+
+
+def test_a_closed_engine_opens_no_ear() -> None:
+    """After the end nothing begins; closing twice is no error."""
+
+    async def tale(engine: Listening, _: Network) -> None:
+        caller = Caller(engine)
+        caller.say(2)
+        engine.close()
+        assert not caller.ear.is_open
+        with pytest.raises(RuntimeError, match="the listening engine is closed"):
+            engine.open(lambda _event: None)
+
+    story(tale)
+
+
+# ---- echo ----
+
+
+async def converse(caller: Caller, seconds: float, delay_ms: int, loss_db: float | None) -> None:
+    """Let the AI speak and its echo (None: none) come back with a little line noise."""
+    far = talk(1, seconds=seconds)
+    noise = np.random.default_rng(3).standard_normal(far.size) * 8
+    back = noise if loss_db is None else echo(far, delay_ms, loss_db) + noise
+    sent, received = coded(far), coded(back)
+    for at in range(0, len(sent), FRAME_BYTES):
+        frame = received[at : at + FRAME_BYTES]
+        caller.ear.played(sent[at : at + FRAME_BYTES], caller.at_ms)
+        caller.say(1, frame, measure_base64(base64.b64encode(frame)) & 0xFFFF)
+        # Like a call, which gives the loop back after every frame.
+        await until(lambda: len(caller.ear.pending) < FRAMES_MAX // 2)
+    await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+
+
+def test_an_echo_path_is_found_and_cancelled() -> None:
+    """The probe tells delay and loss; every frame comes back cleaned; the echo sinks."""
+
+    async def tale(engine: Listening, _: Network) -> None:
+        caller = Caller(engine)
+        await converse(caller, 6, 120, 10)
+        assert [found.has_echo for found in caller.echoes][:1] == [True]
+        assert caller.echoes[0].delay_ms == pytest.approx(120, abs=8)
+        assert [one.at_ms for one in caller.cleaned] == list(range(20, 6001, 20))
+        assert engine.echo_calls == 1
+        late = [one.level for one in caller.cleaned[-100:]]
+        raw = mulaw.decode(coded(echo(talk(1), 120, 10))).astype(np.float64)
+        assert np.mean(late) < np.mean(np.abs(raw)) / 4 / 3
+
+    engine = story(tale)
+    assert engine.counts.cleaned_frames == 300
+    assert engine.counts.probes >= 4
+
+
+def test_a_call_without_echo_is_cleared_and_gives_its_place_back() -> None:
+    """After 3 s of AI speech without echo the canceller goes, and its CPU with it."""
+
+    async def tale(engine: Listening, _: Network) -> None:
+        caller = Caller(engine)
+        await converse(caller, 8, 0, None)
+        assert caller.echoes == [EchoMeasured(has_echo=False)]
+        assert engine.echo_calls == 0
+        assert not caller.ear.has_canceller
+        assert len(caller.cleaned) < 400
+
+    story(tale)
+
+
+def test_echo_places_are_bounded_and_a_refusal_is_counted_once_a_talkspurt() -> None:
+    """The third call of two places goes without, counted; a place that is freed is taken."""
+
+    async def tale(engine: Listening, _: Network) -> None:
+        callers = [Caller(engine) for _ in range(3)]
+        for caller in callers:
+            caller.ear.played(LOUD_FRAME * 10, 0)
+            caller.rest(3)
+        assert [caller.ear.has_canceller for caller in callers] == [True, True, False]
+        assert engine.counts.echo_refused == 1
+        callers[0].ear.close()
+        callers[2].rest(1)
+        assert callers[2].ear.has_canceller
+
+    assert story(tale).counts.echo_refused == 1
+
+
+def test_echo_is_cancelled_only_while_the_ai_is_heard_and_shortly_after() -> None:
+    """Half a second after the last AI sound, or after a clear, frames pass uncleaned."""
+
+    async def tale(engine: Listening, _: Network) -> None:
+        caller = Caller(engine)
+        caller.rest(5)
+        caller.ear.played(LOUD_FRAME * 10, caller.at_ms)
+        await caller.rest_slowly(60)
+        assert [one.at_ms for one in caller.cleaned] == list(range(120, 801, 20))
+        caller.cleaned.clear()
+        caller.ear.played(LOUD_FRAME * 100, caller.at_ms)
+        caller.ear.cut(caller.at_ms + 100)
+        await caller.rest_slowly(60)
+        assert len(caller.cleaned) == 30
+
+    story(tale)
+
+
+# ---- the real parts ----
+
+
+def test_real_speech_is_heard_and_a_tone_is_not() -> None:
+    """The shipped network, through the engine and the rules: a word is sure, a tone nothing."""
+    network, said = choose("auto")
+    assert network is not None, said
+    warm_up(network)
+    word = caller_speech.choose(1).phrases[0].mulaw
+    at = np.arange(16_000) / mulaw.SAMPLE_RATE_HZ
+    tone = coded(8000 * np.sin(2 * np.pi * 1000 * at))
+
+    async def listen(audio: bytes) -> list[Stage]:
+        engine = Listening(network, gather_seconds=0.0, echo_calls_max=0)
+        caller, rules, stages = Caller(engine), SileroRules(), []
+        for start in range(0, len(audio) - FRAME_BYTES + 1, FRAME_BYTES):
+            frame = audio[start : start + FRAME_BYTES]
+            level = measure_base64(base64.b64encode(frame)) & 0xFFFF
+            rules.level(level, caller.at_ms + FRAME_MS)
+            caller.say(1, frame, level)
+            await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+            for score in caller.scores:
+                spurt = rules.score(score.at_ms, score.probability)
+                if spurt is not None:
+                    stages.append(spurt.stage)
+            caller.scores.clear()
+        engine.close()
+        return stages
+
+    assert asyncio.run(listen(tone)) == []
+    assert asyncio.run(listen(bytes(SILENCE_FRAME) * 10 + word))[:2] == [
+        Stage.SUSPECTED,
+        Stage.SURE,
+    ]
+
+
+def test_what_a_setting_gets_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` does without the extra and says so; `silero` insists; the others load nothing."""
+
+    def missing() -> object:
+        raise DetectorMissingError("needs onnxruntime")
+
+    monkeypatch.setattr("fastbridge.listening.engine.Silero", missing)
+    assert choose("energy") == (None, "detector is energy: no network is loaded")
+    assert choose("server")[0] is None
+    assert choose("auto") == (None, "needs onnxruntime")
+    with pytest.raises(DetectorMissingError):
+        choose("silero")
+
+
+def test_without_the_canceller_frames_go_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the engine says why, cleans nothing, and still scores and probes."""
+    monkeypatch.setattr("fastbridge.cancelling.missing_reason", lambda: "not installed")
+
+    async def tale(engine: Listening, _: Network) -> None:
+        assert engine.echo_reason == "not installed"
+        caller = Caller(engine)
+        await converse(caller, 3, 120, 10)
+        assert caller.cleaned == []
+        assert caller.echoes[0].has_echo
+        assert caller.scores
+
+    assert story(tale).counts.echo_refused == 1
