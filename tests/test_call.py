@@ -345,9 +345,9 @@ def test_a_second_barge_in_raises_generation_and_segment_again() -> None:
         line.run(500)
     assert line.call.generation == 3
     assert [fence.fence.split(":")[0] for fence in line.of(ClearCarrier)] == [
-        "g1s1",
-        "g2s2",
-        "g3s3",
+        "g1s1f",
+        "g2s2f",
+        "g3s3f",
     ]
 
 
@@ -909,12 +909,28 @@ def test_failed_and_incomplete_answers_are_counted() -> None:
     line = Line(QUIET)
     turn(line)
     line.response("r1")
+    line.says("r1", audio(100))
     line.tell(ResponseEnded("r1", "failed", "server_error"))
     turn(line, "item_2")
     line.response("r2")
+    line.says("r2", audio(100))
     line.tell(ResponseEnded("r2", "incomplete", "max_output_tokens"))
     assert line.call.counts.responses_failed == 2
     assert line.closed == ""
+
+
+def test_an_answer_that_fails_without_a_word_is_asked_for_once_more() -> None:
+    """Dead air has an end: one retry, then the carrier goes on behind `</Connect>`."""
+    line = Line(QUIET)
+    turn(line)
+    line.response("r1")
+    line.ends("r1", "failed")
+    assert len(line.of(RequestResponse)) == 2
+    line.response("r2")
+    line.ends("r2", "failed")
+    line.run(20)
+    assert line.closed == "ai_gives_no_answer"
+    assert line.call.counts.answers_retried == 1
 
 
 # --------------------------------------------------------------------------- when the AI misbehaves

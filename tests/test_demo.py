@@ -22,6 +22,7 @@ def test_the_demo_proves_silence_and_writes_what_it_names(tmp_path: Path) -> Non
     text = out.getvalue()
     assert code == 0, text
     assert re.search(r"stale audio heard +0 ms \(0 bytes received\)", text)
+    assert re.search(r"sounds judged by the bridge +1 committed, 2 resumed", text)
     assert re.search(r"silence_ms \(.*\) +\d+\n", text)
     assert re.search(r"onset_to_silence_ms \(.*\) +\d+\n", text)
     assert "150 of 150 frames" in text
@@ -42,7 +43,7 @@ def test_the_demo_proves_silence_and_writes_what_it_names(tmp_path: Path) -> Non
 def test_the_verdict_is_not_a_formality(silence_ms: float, stale: int, said: str) -> None:
     """A late silence or one stale byte makes the demo fail, with the figure."""
     out = io.StringIO()
-    silenced = [demo.Silenced(0, 1, silence_ms, silence_ms)]
+    silenced = [demo.Silenced(0, 1, silence_ms, silence_ms, "x committed")]
     proof = Proof([], stale_heard_bytes=stale)
     record = CallRecord("CA", "MZ", "ws://x")
     code = demo._verdict(record, proof, silenced, 80.0, out)

@@ -175,7 +175,7 @@ def test_three_seconds_of_ai_speech_without_echo_clear_a_call() -> None:
 
 
 def test_an_echo_is_told_at_once_and_again_when_it_moves() -> None:
-    """One clear second is enough; the same echo is not told twice, another delay is."""
+    """Two seconds that agree are enough; the same echo is not told twice, another delay is."""
     path = EchoPath()
     told = verdicts(path, seconds_of(5, ratio_db=20.0, delay_ms=120, loss_db=12.34))
     assert told == [EchoMeasured(has_echo=True, delay_ms=120, loss_db=12.3)]
@@ -186,7 +186,7 @@ def test_an_echo_is_told_at_once_and_again_when_it_moves() -> None:
 def test_double_talk_does_not_clear_an_echo_path() -> None:
     """A caller who talks over the AI hides the echo: such seconds count a third, and longer."""
     path = EchoPath()
-    verdicts(path, seconds_of(1, ratio_db=20.0, delay_ms=120))
+    verdicts(path, seconds_of(2, ratio_db=20.0, delay_ms=120, loss_db=20.0))
     assert verdicts(path, seconds_of(25, near_dbov=-20)) == []
     assert path.verdict is True
     assert verdicts(path, seconds_of(10)) == [EchoMeasured(has_echo=False)]
@@ -196,5 +196,14 @@ def test_a_cleared_call_can_turn_out_to_have_an_echo() -> None:
     """Someone who switches to the loudspeaker in the middle is noticed."""
     path = EchoPath()
     verdicts(path, seconds_of(4))
-    told = verdicts(path, seconds_of(1, ratio_db=15.0, delay_ms=80, loss_db=9.0))
+    told = verdicts(path, seconds_of(2, ratio_db=15.0, delay_ms=80, loss_db=9.0))
     assert told == [EchoMeasured(has_echo=True, delay_ms=80, loss_db=9.0)]
+
+
+def test_one_chance_match_and_near_silence_are_no_echo() -> None:
+    """A single second that fits, delays that jump, a loss nobody could hear: no echo path."""
+    path = EchoPath()
+    assert verdicts(path, seconds_of(1, ratio_db=20.0, delay_ms=120, loss_db=20.0)) == []
+    assert verdicts(path, seconds_of(1, ratio_db=20.0, delay_ms=300, loss_db=20.0)) == []
+    told = verdicts(path, seconds_of(5, ratio_db=40.0, delay_ms=64, loss_db=90.0))
+    assert told == [EchoMeasured(has_echo=False)]

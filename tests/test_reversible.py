@@ -13,6 +13,7 @@ from fastbridge.events import (
     BargeInHeld,
     CancelResponse,
     ClearCarrier,
+    CommitInput,
     DeleteItem,
     InputCommitted,
     RequestResponse,
@@ -223,7 +224,7 @@ def test_an_answer_that_dies_while_held_is_withdrawn_not_committed() -> None:
     turn(line)
     line.caller_starts()
     line.tell(ResponseCreated("r1", 0))
-    line.ends("r1", "failed")
+    line.ends("r1", "completed")
     line.run(40)
     assert [(one.outcome, one.reason) for one in line.decisions] == [("withdrawn", "not_speaking")]
     turn(line, "item_2")
@@ -313,3 +314,57 @@ def test_a_protected_greeting_is_not_interrupted_and_nothing_said_is_lost(kind: 
     line.run(3000)
     if kind == "played":
         assert line.heard == audio(3000)
+
+
+# --------------------------------------------------------------------------- our own ears
+
+LOCAL = dataclasses.replace(QUIET, detector="energy", echo_window_ms=0)
+
+
+def make_sound(line: Line, ms: int) -> None:
+    """The caller is loud for a while, then quiet."""
+    line.level = 1500
+    line.run(ms)
+    line.level = 0
+    line.run(500)
+
+
+def test_our_own_ears_hold_and_resume_without_the_ai() -> None:
+    """A short sound: held by loudness alone, resumed by its end, no event of the AI needed."""
+    line = playing(LOCAL)
+    make_sound(line, 160)
+    assert [(one.outcome, one.source) for one in line.decisions] == [("resumed", "local")]
+    line.run(8000)
+    without_repeats(line, audio(6000))
+
+
+def test_our_own_ears_commit_speech_that_lasts() -> None:
+    """A long sound: committed while it goes on, about `commit_ms` after its onset."""
+    line = playing(LOCAL)
+    line.level = 1500
+    line.run(1000)
+    (decision,) = line.decisions
+    assert (decision.outcome, decision.source) == ("committed", "local")
+    assert 600 <= (decision.decided_ns - decision.onset_ns) // 1_000_000 <= 900
+
+
+def test_a_turn_the_ai_did_not_hear_is_ended_and_answered() -> None:
+    """We fell silent for the caller; the AI heard nothing: it is asked all the same."""
+    line = playing(LOCAL)
+    requests = len(line.of(RequestResponse))
+    make_sound(line, 1200)
+    line.run(2500)
+    assert len(line.of(CommitInput)) == 1
+    assert len(line.of(RequestResponse)) == requests + 1
+    assert line.call.counts.turns_forced == 1
+    turn(line, "item_forced")
+    assert len(line.of(RequestResponse)) == requests + 1
+
+
+def test_a_turn_the_ai_did_hear_is_not_ended_twice() -> None:
+    """The AI committed the turn itself: the bridge leaves it at that."""
+    line = playing(LOCAL)
+    make_sound(line, 1200)
+    turn(line, "item_heard")
+    line.run(4000)
+    assert line.of(CommitInput) == []

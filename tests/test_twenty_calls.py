@@ -17,6 +17,7 @@ from fastbridge.caller.simulated_call import place_call
 from fastbridge.events import (
     BargeInDecided,
     CancelResponse,
+    ClearCarrier,
     Command,
     DeleteItem,
     TruncateItem,
@@ -39,6 +40,8 @@ class Watched:
     touched: set[str] = field(default_factory=set)
     decisions: list[BargeInDecided] = field(default_factory=list)
     fills: list[int] = field(default_factory=list)
+    clears: int = 0
+    resumed: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -66,8 +69,12 @@ class Evening:
             found.cancelled.add(command.response_id)
         elif isinstance(command, TruncateItem | DeleteItem):
             found.touched.add(command.item_id)
+        elif isinstance(command, ClearCarrier):
+            found.clears += 1
         elif isinstance(command, BargeInDecided):
             found.decisions.append(command)
+            if command.outcome == "resumed":
+                found.resumed.add(found.clears - 1)
 
 
 async def spend(evening: Evening) -> None:
@@ -146,7 +153,7 @@ def test_no_stale_frame_and_no_lost_frame(evening: Evening) -> None:
         watched = evening.watched[record.call_sid]
         (spoken,) = (one for one in evening.spoken if watched.responses & one.keys())
         cut = watched.cancelled | {evening.items.get(item, "") for item in watched.touched}
-        proof = prove(list(spoken.items()), record.ear, interrupted=cut)
+        proof = prove(list(spoken.items()), record.ear, interrupted=cut, resumed=watched.resumed)
         assert proof.faults == [], (record.call_sid, proof.faults)
         stale += proof.stale_bytes
         whole += sum(one.is_whole for one in proof.responses)

@@ -55,6 +55,7 @@ RESPONSES_KEPT: Final = 64
 PCMU: Final = "audio/pcmu"
 # Beyond the time to connect, the AI may take this long to grant the session.
 SESSION_PATIENCE_S: Final = 10.0
+RETRIES_MAX: Final = 1
 TURN_DIGITS_MAX: Final = 9
 # What is left to be heard is played before a close, and this much longer waited for its mark.
 DRAIN_GRACE_NS: Final = 2 * NS_PER_S
@@ -117,6 +118,8 @@ class Answering:
         self._dead: deque[str] = deque(maxlen=RESPONSES_KEPT)
         self._labels: dict[str, str] = {}
         self._amends = Amends()
+        self._with_audio: deque[str] = deque(maxlen=8)
+        self._retries = 0
         self._greeting_id = ""
         self._greeting_began_ns = 0
         self._ready_deadline_ns = NEVER_NS
@@ -248,6 +251,8 @@ class Answering:
             self.counts.stale_deltas_dropped += 1
         else:
             self.counts.ai_bytes += written
+            if response_id not in self._with_audio:
+                self._with_audio.append(response_id)
 
     def _backlog_full(self, response_id: str, item_id: str) -> None:
         """Stop an answer that would not fit: what is queued of it is played, the rest refused."""
@@ -524,8 +529,11 @@ class Answering:
         if label is not None:
             self._finished.append(event.response_id)
             self._note("response is complete", "info", ("label", label), ("status", event.status))
+        if event.status == "completed":
+            self._retries = 0
         if event.status in ("failed", "incomplete"):
             self.counts.responses_failed += 1
+            self._retry(event.response_id, label, now_ns)
             self._note(
                 "response ended early",
                 "warning",
@@ -535,6 +543,18 @@ class Answering:
         self._tell(self._amends.response_ended(event.response_id))
         self.requester.ended(event.response_id)
         self._request_waiting(now_ns)
+
+    def _retry(self, response_id: str, label: str | None, now_ns: int) -> None:
+        """An answer failed without a word: ask once more, then let the carrier go on."""
+        if label is None or response_id in self._with_audio or self._closing:
+            return
+        self._retries += 1
+        if self._retries <= RETRIES_MAX:
+            self.counts.answers_retried += 1
+            self._request(Ask(label, self.requester.instructions), now_ns)
+        else:
+            self._note("the AI gives no answer", "error")
+            self.hang_up("ai_gives_no_answer", now_ns)
 
     def _on_item_truncated(self, event: ItemTruncated, _: int) -> None:
         self._amends.truncated(event.item_id)

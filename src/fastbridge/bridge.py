@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
@@ -37,6 +38,7 @@ from fastbridge.events import (
     CloseAi,
     CloseCarrier,
     Command,
+    CommitInput,
     ConfigureAi,
     ConnectAi,
     DeleteItem,
@@ -48,10 +50,11 @@ from fastbridge.events import (
     SpeechScore,
     TruncateItem,
 )
-from fastbridge.listening.ear import Ear
-from fastbridge.listening.engine import Listening
+from fastbridge.journal import Journal, RecordedCall, new_path
 from fastbridge.legs.ai import AiDoor, AiLeg, AiUnreachableError
 from fastbridge.legs.carrier import CarrierLeg
+from fastbridge.listening.ear import Ear
+from fastbridge.listening.engine import Listening
 from fastbridge.metrics import Totals
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, NS_PER_MS
 from fastbridge.pacing import Heartbeat
@@ -80,6 +83,8 @@ class Worker:
     heartbeat: Heartbeat
     # The batching detector of all calls; None: the AI's events, or loudness, are all there is.
     listening: Listening | None = None
+    # Writes every call's journal from a thread of its own; None: no journals.
+    journal: Journal | None = None
     totals: Totals = field(default_factory=Totals)
     # Says why a stream is refused, "" when it is welcome.
     admit: Callable[[CarrierStarted], str] = lambda _started: ""
@@ -120,7 +125,17 @@ class Bridge:
             pool=worker.pool,
             backlog_frames_max=settings.backlog_seconds_max * 1000 // FRAME_MS,
         )
-        self.call = Call(settings, self.ring, time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self.call = Call(settings, self.ring, now_ns)
+        if worker.journal is not None and settings.journal_dir is not None:
+            self.call = worker.journal.open(
+                new_path(Path(settings.journal_dir)),
+                self.call,
+                settings,
+                now_ns,
+                audio=settings.journal_audio == "on",
+                bytes_max=settings.journal_bytes_max,
+            )
         self.stream = TwilioStream()
         self.log = CallLog(LOG, {"bridge": self})
         self.ai: AiLeg | None = None
@@ -154,6 +169,8 @@ class Bridge:
                 await self._release()
             finally:
                 self.worker.totals.leave(self)
+                if isinstance(self.call, RecordedCall):
+                    self.call.finish()
                 self.ring.close()
             self.log.info("call ended", fields=self._summary())
 
@@ -161,7 +178,7 @@ class Bridge:
         """A bug of ours: count it, say where, end this call; no other notices."""
         self.worker.totals.bridge_bugs += 1
         self.worker.heartbeat.leave(self)
-        self.log.error("bug: the call is ended", exc_info=True)
+        self.log.error("bug: the call is ended", exc_info=True)  # noqa: LOG014  called while handling
         self.carrier.abort()
 
     async def _read_carrier(self) -> None:
@@ -420,6 +437,9 @@ class Bridge:
     def _do_request(self, command: RequestResponse) -> None:
         self._tell_ai(realtime.response_create(command.turn, command.instructions))
 
+    def _do_commit(self, _: CommitInput) -> None:
+        self._tell_ai(realtime.input_commit())
+
     def _do_cancel(self, command: CancelResponse) -> None:
         self._tell_ai(realtime.response_cancel(command.response_id))
 
@@ -480,6 +500,7 @@ class Bridge:
         ConfigureAi: _do_configure,
         AppendCallerAudio: _do_append,
         RequestResponse: _do_request,
+        CommitInput: _do_commit,
         CancelResponse: _do_cancel,
         TruncateItem: _do_truncate,
         DeleteItem: _do_delete,

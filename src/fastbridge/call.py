@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastbridge._ring import MulawRing
-from fastbridge.answering import Answering, history_frames
+from fastbridge.answering import NEVER_NS, Answering, history_frames
 from fastbridge.barge_in import Judge
 from fastbridge.config import Settings
 from fastbridge.echo_guard import EchoGuard, InputClock
@@ -24,6 +24,7 @@ from fastbridge.events import (
     BargeInHeld,
     CancelResponse,
     ClearCarrier,
+    CommitInput,
     DeleteItem,
     EchoMeasured,
     InputCommitted,
@@ -40,6 +41,10 @@ from fastbridge.talk import Act, Candidate, Cue, State
 
 __all__ = ["Call", "history_frames"]
 
+# After a commit by our own ears the AI must end the caller's turn: so long after the sound's end,
+# and so much longer while it goes on.
+TURN_PATIENCE_NS: Final = 1_500 * NS_PER_MS
+REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 # A sound the rules never became sure of is given up after so long; looked at in these steps.
 UNSURE_PATIENCE_NS: Final = 2_000 * NS_PER_MS
 UNSURE_STEP_NS: Final = 100 * NS_PER_MS
@@ -75,6 +80,9 @@ class Call(Answering):
         self.caller_clock = InputClock()
         self.rules = _rules_of(settings)
         self.echo = EchoMeasured(has_echo=False)
+        # When the bridge ends the caller's turn itself, should the AI not have heard it.
+        self._turn_due_ns = NEVER_NS
+        self._is_turn_forced = False
         # Told by the bridge: the detector hears echo-cancelled audio of this call.
         self.is_echo_cancelled = False
         self.guard = EchoGuard(settings.echo_window_ms)
@@ -97,13 +105,26 @@ class Call(Answering):
         }
 
     def _tick_sound(self, now_ns: int) -> None:
-        """Run the deadlines of the sound that is being judged."""
+        """Run the deadlines of the sound that is being judged, and of a turn nobody ended."""
+        if now_ns >= self._turn_due_ns:
+            self._force_turn(now_ns)
         if self.judge.candidate is None:
             return
         self._watch_local(now_ns)
         self._act(self.judge.due(self.state(now_ns), now_ns), now_ns)
         if self.judge.candidate is not None and not self._can_be_interrupted(now_ns):
             self._act(self.judge.gone(self.state(now_ns)), now_ns)
+
+    def _force_turn(self, now_ns: int) -> None:
+        """We stopped the AI for speech it never heard: end the turn for it, and ask."""
+        self._turn_due_ns = NEVER_NS
+        if self._closing or self._can_be_interrupted(now_ns):
+            return
+        self.counts.turns_forced += 1
+        self._is_turn_forced = True
+        self._note("the AI did not hear the caller's turn: ended by the bridge", "warning")
+        self._commands.append(CommitInput())
+        self._request(Ask(AI_TALK), now_ns)
 
     def _forget_sound(self, now_ns: int) -> None:
         self.judge.close(now_ns, was_noise=False)
@@ -194,6 +215,8 @@ class Call(Answering):
             return
         one = self.judge.candidate
         if spurt.stage is Stage.ENDED:
+            if self._turn_due_ns != NEVER_NS:
+                self._turn_due_ns = now_ns + TURN_PATIENCE_NS
             if one is not None and one.is_local:
                 end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
                 ended_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
@@ -246,7 +269,10 @@ class Call(Answering):
     def _on_input_committed(self, event: InputCommitted, now_ns: int) -> None:
         """The caller's turn ended: ask for an answer, unless the sound was judged no speech."""
         one = self.judge.candidate
-        if event.item_id in self._noise_items:
+        self._turn_due_ns = NEVER_NS
+        if self._is_turn_forced:
+            self._is_turn_forced = False  # the answer was asked for already
+        elif event.item_id in self._noise_items:
             self._tell([DeleteItem(event.item_id)])
         elif one is not None and event.item_id in one.items:
             self._early_items.append(event.item_id)
@@ -342,6 +368,8 @@ class Call(Answering):
         if self.settings.barge_in != "server":
             self._commands += map(CancelResponse, dead)
         self.user_has_spoken = True
+        if one.is_local and self.settings.barge_in != "server":
+            self._turn_due_ns = now_ns + TURN_PATIENCE_NS + REPORT_PATIENCE_NS
         self.counts.barge_ins += 1
         self.counts.flushed_bytes += flushed
         heard_ms = ms_of_bytes(sum(item.heard_bytes for item in items))

@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from fastbridge import replay as replay_command
+
     parser = argparse.ArgumentParser(
         prog="fastbridge",
         description="A bridge between a phone call and a realtime speech AI, made for barge-in.",
@@ -55,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     call = commands.add_parser("call", help="call a running bridge as a carrier would")
     _add_call_arguments(call)
     call.set_defaults(run=_call)
+
+    replay = commands.add_parser("replay", help="run a journal again, and draw it")
+    replay_command.add_arguments(replay)
+    replay.set_defaults(run=replay_command.run)
 
     ai = commands.add_parser("ai", help="run the embedded AI on a port of its own")
     ai.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")

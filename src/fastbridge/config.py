@@ -351,6 +351,17 @@ class Settings:
     after_stream_value: str = _text(
         "", "What to say, the number to dial, or the https:// address to redirect to."
     )
+    journal_dir: str | None = _text(
+        None, "Folder for a journal of every call (fastbridge replay). Unset: none.", chars_max=4096
+    )
+    journal_audio: str = _one_of(
+        "off",
+        ("off", "on"),
+        "Whether journals hold the audio of both sides: personal data; needed to compare bytes.",
+    )
+    journal_bytes_max: int = _whole(
+        64 * 1024**2, 65_536, 4 * 1024**3, "Bytes of one journal; beyond it the journal ends."
+    )
     log_format: str = _one_of(
         "auto", ("auto", "json", "text"), "auto: text on a terminal, else JSON."
     )

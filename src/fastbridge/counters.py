@@ -34,6 +34,8 @@ class CallCounters:
     ai_errors: int = 0
     ai_errors_benign: int = 0
     requests_lost: int = 0
+    turns_forced: int = 0
+    answers_retried: int = 0
     digits: int = 0
 
     def add(self, other: CallCounters) -> None:

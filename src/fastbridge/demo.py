@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TextIO
 
 from fastbridge.bridge import Bridge
-from fastbridge.caller import speech
+from fastbridge.caller import noises, speech
 from fastbridge.caller.closing_table import aligned, closing_table
 from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Utterance
 from fastbridge.caller.proof import Proof, prove
@@ -26,7 +27,9 @@ from fastbridge.config import Settings
 from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
+    BargeInHeld,
     CancelResponse,
+    ClearCarrier,
     Command,
     DeleteItem,
     TruncateItem,
@@ -41,7 +44,8 @@ SPOKEN_BYTES_MAX: Final = 4 * 1024 * 1024
 SECONDS_MAX: Final = 75.0
 QUIET_SECONDS: Final = 2.5
 # How far into the long answer the caller interrupts: past the echo window, mid-sentence.
-INTERRUPT_AFTER_S: Final = 4.0
+INTERRUPT_AFTER_S: Final = 3.5
+NOISE_AFTER_S: Final = 3.0
 # At most this much beyond the carrier's round trip may pass until the ear is silent.
 SILENCE_SLACK_MS: Final = 60.0
 GREETING: Final = "Hello, this is fastbridge. Ask me how I learned to be quiet."
@@ -61,7 +65,9 @@ class BridgeRecord:
     queued: list[tuple[int, int]] = field(default_factory=list)
     sent: list[tuple[int, int]] = field(default_factory=list)
     speaking: list[tuple[int, int]] = field(default_factory=list)
-    commits: list[BargeInDecided] = field(default_factory=list)
+    decisions: list[BargeInDecided] = field(default_factory=list)
+    clears: int = 0
+    resumed: set[int] = field(default_factory=set)
     confirmed: dict[int, BargeInConfirmed] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
@@ -84,10 +90,13 @@ class BridgeRecord:
 
     def observe(self, _: Bridge, command: Command, now_ns: int) -> None:
         """Take one performed command."""
-        if isinstance(command, BargeInDecided) and command.outcome == "committed":
-            self.commits.append(command)
-            flushed_ms = command.flushed_bytes // BYTES_PER_MS
-            self._say(now_ns, f"barge-in: {flushed_ms} ms of queued answer flushed, clear sent")
+        if isinstance(command, ClearCarrier):
+            self.clears += 1
+        elif isinstance(command, BargeInHeld):
+            late_ms = (command.held_ns - command.onset_ns) / NS_PER_MS
+            self._say(now_ns, f"a sound: silent at once, {late_ms:.0f} ms after its onset; judging")
+        elif isinstance(command, BargeInDecided):
+            self._decided(command, now_ns)
         elif isinstance(command, BargeInConfirmed):
             self.confirmed[command.generation] = command
             late_ms = (command.confirmed_ns - command.trigger_ns) / NS_PER_MS
@@ -99,6 +108,20 @@ class BridgeRecord:
             self._say(now_ns, f"tells the AI: the caller heard {command.audio_end_ms} ms of that")
         elif isinstance(command, DeleteItem):
             self.touched.add(command.item_id)
+
+    def _decided(self, command: BargeInDecided, now_ns: int) -> None:
+        """Take a verdict."""
+        self.decisions.append(command)
+        if command.outcome == "committed":
+            flushed_ms = command.flushed_bytes // BYTES_PER_MS
+            self._say(now_ns, f"speech: {flushed_ms} ms of queued answer flushed")
+        elif command.outcome == "resumed":
+            self.resumed.add(self.clears - 1)
+            back_ms = command.rewound_bytes // BYTES_PER_MS
+            sound = f"{command.speech_ms} ms of sound were nothing"
+            self._say(now_ns, f"{sound}: {back_ms} ms back, and on")
+        else:
+            self._say(now_ns, f"{command.outcome}: {command.reason}")
 
     def _say(self, now_ns: int, text: str) -> None:
         self.tell(Moment(now_ns, "bridge", text))
@@ -112,6 +135,7 @@ class Silenced:
     silent_ns: int
     silence_ms: float
     onset_to_silence_ms: float
+    what: str = ""
 
 
 async def run(folder: Path, *, rtt_ms: float = 80.0, out: TextIO = sys.stdout) -> int:
@@ -132,7 +156,7 @@ async def run(folder: Path, *, rtt_ms: float = 80.0, out: TextIO = sys.stdout) -
     items = {item.item_id: item.response_id for item in session.items}
     cut = known.cancelled | {items[one] or "" for one in known.touched if one in items}
     said = [(name, bytes(sound)) for name, sound in session.spoken.items()]
-    proof = prove(said, record.ear, interrupted=cut)
+    proof = prove(said, record.ear, interrupted=cut, resumed=known.resumed)
     silenced = _silenced(known, record)
     wav, picture = _write(folder, record, known, silenced, rtt_ms)
     print(f"\n{closing_table(record, proof=proof, underruns=known.underruns)}", file=out)
@@ -163,8 +187,11 @@ async def _call(
             url=f"ws://127.0.0.1:{listener.port}/media-stream",
             utterances=(
                 Utterance(question.mulaw, AfterTalkspurt(1, 0.7), question.text),
+                # Each clear ends a talkspurt at the ear: the answer goes on in the next one.
+                Utterance(noises.cough(), IntoTalkspurt(2, NOISE_AFTER_S), "(coughs)"),
+                Utterance(noises.mhm(), IntoTalkspurt(3, NOISE_AFTER_S), "mhm"),
                 Utterance(
-                    interruption.mulaw, IntoTalkspurt(2, INTERRUPT_AFTER_S), interruption.text
+                    interruption.mulaw, IntoTalkspurt(4, INTERRUPT_AFTER_S), interruption.text
                 ),
             ),
             rtt_ms=rtt_ms,
@@ -180,15 +207,16 @@ async def _call(
 
 
 def _silenced(known: BridgeRecord, record: CallRecord) -> list[Silenced]:
-    """Lay each commit beside the ear's measurement of the same interruption."""
+    """Lay each verdict beside the ear's measurement of the same sound."""
     found = []
-    for commit in known.commits:
-        near = [one for one in record.barge_ins if one.onset_ns <= commit.trigger_ns]
-        if not near:
+    for decision in known.decisions:
+        near = [one for one in record.barge_ins if one.onset_ns <= decision.trigger_ns]
+        if not near or decision.outcome not in {"committed", "resumed"}:
             continue
         ear = near[-1]
-        silence_ms = max(ear.silent_ns - commit.trigger_ns, 0) / NS_PER_MS
-        found.append(Silenced(ear.onset_ns, ear.silent_ns, silence_ms, ear.silence_ms))
+        silence_ms = max(ear.silent_ns - decision.trigger_ns, 0) / NS_PER_MS
+        what = f"{ear.label} {decision.outcome}"
+        found.append(Silenced(ear.onset_ns, ear.silent_ns, silence_ms, ear.silence_ms, what))
     return found
 
 
@@ -202,10 +230,8 @@ def _write(
         wav, record.mouth, record.ear_runs(), start_ns=record.started_ns, end_ns=record.ended_ns
     )
     second = record.second_of
-    facts = "; ".join(
-        f"silent {one.silence_ms:.0f} ms after speech_started reached the bridge"
-        for one in silenced
-    )
+    times = ", ".join(f"{one.silence_ms:.0f}" for one in silenced)
+    facts = f"silent {times} ms after the bridge knew" if silenced else ""
     draw(
         PictureData(
             title=f"One call through fastbridge, {rtt_ms:g} ms from the carrier",
@@ -217,7 +243,8 @@ def _write(
             sent_ms=[(second(at_ns), float(ms)) for at_ns, ms in known.sent],
             speaking=[(second(begin), second(end)) for begin, end in known.speaking],
             barge_ins=[
-                BargeInMark(second(one.onset_ns), second(one.silent_ns)) for one in silenced
+                BargeInMark(second(one.onset_ns), second(one.silent_ns), one.what.split()[-1])
+                for one in silenced
             ],
         ),
         picture,
@@ -227,9 +254,12 @@ def _write(
 
 def _figures(known: BridgeRecord, silenced: list[Silenced]) -> str:
     """Return the figures only the bridge's own record can give."""
-    rows = [("barge-ins committed by the bridge", str(len(known.commits)))]
+    outcomes = Counter(one.outcome for one in known.decisions)
+    told = ", ".join(f"{count} {name}" for name, count in sorted(outcomes.items()))
+    rows = [("sounds judged by the bridge", told or "none")]
     for one in silenced:
-        rows.append(("silence_ms (speech_started to ear silent)", f"{one.silence_ms:.0f}"))
+        rows.append((one.what, ""))
+        rows.append(("silence_ms (trigger at the bridge to ear silent)", f"{one.silence_ms:.0f}"))
         rows.append(
             ("onset_to_silence_ms (caller's mouth to ear)", f"{one.onset_to_silence_ms:.0f}")
         )
@@ -247,7 +277,7 @@ def _verdict(
     problems = [*proof.faults]
     if record.has_failed:
         problems.append(record.failure or "the carrier had complaints")
-    if not silenced:
+    if not any(one.what.endswith("committed") for one in silenced):
         problems.append("the interruption was never committed")
     problems += [
         f"silence_ms is {one.silence_ms:.0f}, allowed are {limit_ms:.0f}"

@@ -191,6 +191,9 @@ class ProbeLimits:
 
     # A response that stands out by so much is an echo. Unrelated speech reached 12 dB.
     ratio_db: float = 14.0
+    # What is weaker than this is no echo anybody could mistake for speech: near silence
+    # correlates with anything.
+    loss_db_max: float = 45.0
     # So much AI speech without one clears a call that never had one ...
     clear_ms: int = 3000
     # ... and so much one that had: double talk hides an echo for seconds.
@@ -207,7 +210,7 @@ class ProbeLimits:
 class EchoPath:
     """What is known of one call's echo. `verdict` is None until it was measured."""
 
-    __slots__ = ("_clean_ms", "delay_ms", "limits", "loss_db", "verdict")
+    __slots__ = ("_clean_ms", "_suspect_ms", "delay_ms", "limits", "loss_db", "verdict")
 
     def __init__(self, limits: ProbeLimits | None = None) -> None:
         self.limits = limits or ProbeLimits()
@@ -215,14 +218,16 @@ class EchoPath:
         self.delay_ms = 0
         self.loss_db = 0.0
         self._clean_ms = 0
+        self._suspect_ms: int | None = None
 
     def compared(self, found: Comparison) -> EchoMeasured | None:
         """Take one comparison; return the verdict when it is new or has moved."""
         limits = self.limits
         if found.spoken_ms < limits.spoken_ms_min:
             return None
-        if found.ratio_db >= limits.ratio_db:
-            return self._found(found)
+        if found.ratio_db >= limits.ratio_db and found.loss_db <= limits.loss_db_max:
+            return self._found(found) if self._is_confirmed(found) else None
+        self._suspect_ms = None
         is_loud = found.near_dbov > limits.loud_dbov
         self._clean_ms += found.spoken_ms // 3 if is_loud else found.spoken_ms
         needed_ms = limits.forget_ms if self.verdict else limits.clear_ms
@@ -230,6 +235,12 @@ class EchoPath:
             return None
         self.verdict, self.delay_ms, self.loss_db = False, 0, 0.0
         return EchoMeasured(has_echo=False)
+
+    def _is_confirmed(self, found: Comparison) -> bool:
+        """Say whether two comparisons in a row agree on the delay: one alone may be chance."""
+        earlier, self._suspect_ms = self._suspect_ms, found.delay_ms
+        agrees = earlier is not None and abs(earlier - found.delay_ms) < self.limits.delay_ms_told
+        return agrees or self.verdict is True
 
     def _found(self, found: Comparison) -> EchoMeasured | None:
         limits = self.limits

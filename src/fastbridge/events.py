@@ -221,6 +221,11 @@ class RequestResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitInput:
+    """Make what the caller said so far a turn: the AI's own detector did not."""
+
+
+@dataclass(frozen=True, slots=True)
 class CancelResponse:
     """Stop the AI generating this response."""
 
@@ -328,6 +333,7 @@ Command: TypeAlias = (
     | ConfigureAi
     | AppendCallerAudio
     | RequestResponse
+    | CommitInput
     | CancelResponse
     | TruncateItem
     | DeleteItem

@@ -173,6 +173,14 @@ COUNTED: Final[dict[str, tuple[str, str]]] = {
         "Answers that began after the interruption that withdrew them.",
     ),
     "requests_lost": ("requests_lost", "Requests the AI never answered: dead air."),
+    "turns_forced": (
+        "turns_forced",
+        "Turns the bridge ended because the AI's detector had not heard the caller.",
+    ),
+    "answers_retried": (
+        "answers_retried",
+        "Answers asked for once more because the first failed without a word.",
+    ),
     "ai_errors": ("ai_errors", "Errors the AI reported that have consequences."),
     "ai_errors_benign": ("ai_errors_benign", "Errors the AI reported that are expected."),
     "digits": ("digits", "DTMF digits pressed by callers."),

@@ -36,6 +36,7 @@ class BargeInMark:
 
     onset_s: float
     silent_s: float
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,6 +256,7 @@ def _mark_barge_ins(figure: Figure, axes: Sequence[Axes], data: PictureData) -> 
         x = left + (right - left) * mark.onset_s / data.seconds
         _draw_line(figure, axes, x)
         text = f"silent in {(mark.silent_s - mark.onset_s) * 1000:.0f} ms"
+        text += f", {mark.outcome}" if mark.outcome else ""
         width = _LABEL_CHAR * len(text)
         begin = x + 0.004 if x + width < right else x - 0.004 - width  # near the edge: before it
         row = next((row for row, end in enumerate(row_ends) if begin >= end), None)

@@ -32,6 +32,9 @@ HEAD_BYTES: Final = bytes_of_ms(400)
 # Before the carrier has echoed a single mark its round trip is unknown; this much is assumed.
 ASSUMED_LAG_NS: Final = 200 * NS_PER_MS
 LAGS_KEPT: Final = 16
+# Until this many echoes came, the jitter is taken to be at least this.
+JITTER_LAGS: Final = 8
+ASSUMED_JITTER_NS: Final = 60 * NS_PER_MS
 ANCHORS_KEPT: Final = 64
 # An echo later than the lowest lag by more than this is overdue: the carrier lags its model.
 ECHO_SLACK_NS: Final = 20 * NS_PER_MS
@@ -163,7 +166,13 @@ class CarrierClock:
         """
         if not self.lags:
             return ASSUMED_LAG_NS
-        return self.lowest_lag_ns // 2 + max(self.lags) - self.lowest_lag_ns
+        return self.lowest_lag_ns // 2 + self.jitter_ns
+
+    @property
+    def jitter_ns(self) -> int:
+        """Return what recent echoes needed beyond the fastest; few echoes do not know it yet."""
+        seen_ns = max(self.lags) - self.lowest_lag_ns
+        return seen_ns if len(self.lags) >= JITTER_LAGS else max(seen_ns, ASSUMED_JITTER_NS)
 
 
 class Playout:
@@ -315,7 +324,8 @@ class Playout:
         """Make a mark behind everything written so far and remember it until its echo."""
         self._unmarked_bytes = 0
         position = self.ring.read_position
-        name = f"g{self.generation}s{self.segment}:{position}"
+        # A resume reaches the fence's position again: the name must tell the two apart.
+        name = f"g{self.generation}s{self.segment}{'f' * is_fence}:{position}"
         due_ns = self.clock.dry_ns()
         mark = Mark(name, self.segment, position, self.clock.sent_wire_bytes, due_ns, is_fence)
         if len(self._marks) >= MARKS_MAX:
@@ -493,7 +503,7 @@ class Playout:
         still raise it, until the fence.
         """
         self._base = self._freeze_heard(now_ns)
-        jitter_ns = self.clock.ear_delay_ns - self.clock.one_way_ns if self.clock.lags else 0
+        jitter_ns = self.clock.jitter_ns if self.clock.lags else 0
         self._cleared_segment = self.segment
         self._cleared_wire_bytes = self.clock.played(now_ns - jitter_ns)
         self.ring.hold()

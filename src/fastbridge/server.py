@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import signal
 import time
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -20,6 +21,7 @@ from fastbridge._ring import PagePool
 from fastbridge.bridge import Bridge, Worker
 from fastbridge.config import Settings
 from fastbridge.events import CarrierStarted
+from fastbridge.journal import Journal
 from fastbridge.legs.ai import AiDoor
 from fastbridge.legs.carrier import CarrierLeg
 from fastbridge.listening import engine
@@ -60,6 +62,7 @@ class Front:
             pool=PagePool(bytes_max=settings.backlog_pool_max_bytes),
             heartbeat=Heartbeat(settings.phases),
             listening=_engine(scorer, settings),
+            journal=_journal(settings),
             admit=self._admit,
         )
         self.totals = self.worker.totals
@@ -86,6 +89,8 @@ class Front:
     async def _clean_up(self, _: web.Application) -> None:
         if self.worker.listening is not None:
             self.worker.listening.close()
+        if self.worker.journal is not None:
+            await asyncio.to_thread(self.worker.journal.close)
         await self.worker.door.close()
 
     # ----------------------------------------------------------------- admission
@@ -230,6 +235,18 @@ def _engine(scorer: engine.Scorer | None, settings: Settings) -> engine.Listenin
     return engine.Listening(
         scorer, energy_floor=settings.energy_floor, echo_calls_max=settings.echo_calls_max
     )
+
+
+def _journal(settings: Settings) -> Journal | None:
+    """Return what writes journals, None when no folder for them is set.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    if settings.journal_dir is None:
+        return None
+    Path(settings.journal_dir).mkdir(parents=True, exist_ok=True)
+    return Journal()
 
 
 def _xml(text: str) -> web.Response:

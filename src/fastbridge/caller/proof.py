@@ -15,8 +15,8 @@ Silence is ambiguous (many responses begin and end with 0xFF), so nothing is dec
 pieces are aligned at their first byte that is not 0xFF and then extended backwards.
 
 Limits: a response lost as a whole right behind a clear looks like one the clear ended; a
-response *held* and resumed after a clear is not known here, its second half would be
-called stale; a response that was cancelled before its first byte arrived and is then played
+response *held* and resumed must be named in `resumed`, its second half would be called stale
+otherwise; a response that was cancelled before its first byte arrived and is then played
 after the clear looks like a new one (look for it in `interrupted`: it must not be heard whole).
 `interrupted` names responses that the AI's side knows to be cancelled, so that their missing
 bytes are not called lost.
@@ -32,6 +32,7 @@ from fastbridge.mulaw import FRAME_BYTES, SILENCE, SILENCE_FRAME
 from fastbridge.worlds.carrier_record import CarrierRecord, ClearArrival, MediaArrival
 
 ANCHOR_BYTES = 48  # 6 ms of speech; shorter windows match by chance in quiet passages
+REWIND_BYTES_MAX = 24_000  # 3 s: further back no resume goes
 STRIDE_BYTES = 20  # how far to move on in bytes that nobody said
 _SILENCE = bytes([SILENCE])
 
@@ -93,6 +94,7 @@ def prove(
     record: CarrierRecord,
     *,
     interrupted: Collection[str] = (),
+    resumed: Collection[int] = (),
 ) -> Proof:
     """Match what the AI said with what the carrier received and the ear heard.
 
@@ -100,6 +102,8 @@ def prove(
         spoken: response id and all audio bytes the AI sent for it, in the order of the answers.
         record: the carrier's record of the call; a finished one (`hang_up` was called).
         interrupted: responses the AI's side knows to have been cancelled, truncated or deleted.
+        resumed: which clears (counted from 0) were holds that ended in a resume: what follows
+            goes on where the ear was, so bytes heard twice are counted once.
 
     Raises:
         ValueError: the record is incomplete because it ran over its limits.
@@ -110,7 +114,7 @@ def prove(
             f"record: {record.unkept} entries were not kept; raise bytes_max or entries_max"
         )
     matcher = _Matcher([(name, bytes(said)) for name, said in spoken], interrupted)
-    for stretch in _stretches(record):
+    for stretch in _without_holds(_stretches(record), resumed):
         matcher.read(stretch)
     matcher.finish(ear_was_dry=not record.left_bytes)
     return matcher.proof
@@ -140,6 +144,36 @@ def _stretches(record: CarrierRecord) -> list[_Stretch]:
             data.clear()
     stretches[-1].data, stretches[-1].unheard = bytes(data), record.left_bytes
     return stretches
+
+
+def _without_holds(stretches: list[_Stretch], resumed: Collection[int]) -> list[_Stretch]:
+    """Join what a hold and its resume had cut: as if the clear between them had never been."""
+    joined = stretches[:1]
+    for number, later in enumerate(stretches[1:]):
+        if number not in resumed:
+            joined.append(later)
+            continue
+        before = joined[-1]
+        cut = _resumed_at(before.data, later.data)
+        if not later.data:
+            cut -= before.unheard
+        ends = [end for end in before.message_ends if end <= cut]
+        ends += [cut + end for end in later.message_ends]
+        data = before.data[:cut] + later.data
+        joined[-1] = _Stretch(data, ends, later.unheard, later.is_cleared)
+    return joined
+
+
+def _resumed_at(before: bytes, later: bytes) -> int:
+    """Return where in `before` the bytes of `later` begin: all of the overlap must agree.
+
+    The longest overlap wins: a resume begins at a quiet place, and silence is alike everywhere.
+    """
+    for start in range(max(len(before) - REWIND_BYTES_MAX, 0), len(before)):
+        overlap = min(len(before) - start, len(later))
+        if before[start : start + overlap] == later[:overlap]:
+            return start
+    return len(before)
 
 
 @dataclass(slots=True)

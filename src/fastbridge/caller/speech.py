@@ -121,6 +121,14 @@ def synthetic(count: int = 2) -> CallerVoice:
     )
 
 
+def synthetic_word(text: str) -> bytes:
+    """Return one text in a synthetic voice, as mu-law; errors as `choose`."""
+    for speak in (_speak_hibari, _speak_espeak):
+        if spoken := speak(text):
+            return spoken
+    raise NoVoiceError(f"no synthetic voice to say {text!r}: install hibari-tts or espeak-ng")
+
+
 def _speak_hibari(text: str) -> bytes | None:
     """Speak with the wheel's own voice at a lower pitch; `None` when it is not installed."""
     try:

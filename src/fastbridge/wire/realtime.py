@@ -227,6 +227,11 @@ def session_update(settings: Settings, instructions: str) -> str:
     )
 
 
+def input_commit() -> str:
+    """Return the event that makes the appended audio a turn."""
+    return '{"type":"input_audio_buffer.commit","event_id":"i-0"}'
+
+
 def response_create(turn: int, instructions: str) -> str:
     """Return the request for an answer, tied to its turn by metadata."""
     response: dict[str, Any] = {"metadata": {"turn": str(turn)}}
