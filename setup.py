@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -23,28 +25,42 @@ class LoudBuild(build_ext):  # type: ignore[misc]  # setuptools ships no types
 
     def run(self) -> None:
         """Check what the compiler needs before it fails in its own words."""
-        missing = list(missing_parts())
-        if missing:
-            raise SystemExit(
-                "fastbridge cannot be built: its ring is compiled, without a Python fallback.\n"
-                + "\n".join(
-                    f"  missing: {what}; on Debian: apt-get install {pkg}" for what, pkg in missing
-                )
-            )
+        demand_parts()
         super().run()
+
+
+def demand_parts() -> None:
+    """Leave with a list of what is missing; the Makefile asks too, before pip's long output."""
+    missing = missing_parts()
+    if missing:
+        raise SystemExit(
+            "fastbridge cannot be built: its ring is compiled, without a Python fallback.\n"
+            + "\n".join(
+                f"  missing: {what}; on Debian: apt-get install {pkg}" for what, pkg in missing
+            )
+        )
 
 
 def missing_parts() -> list[tuple[str, str]]:
     """Name every missing build part with the Debian package that holds it."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     found = []
-    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-    if sys.platform != "win32" and shutil.which(compiler.split()[0]) is None:
-        found.append((f"a C compiler ({compiler.split()[0]})", "gcc libc6-dev"))
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    if sys.platform != "win32" and shutil.which(compiler) is None:
+        found.append((f"a C compiler ({compiler})", "gcc libc6-dev"))
+    elif sys.platform != "win32" and not finds_c_headers(compiler):
+        found.append(("the headers of the C library (stdlib.h)", "libc6-dev"))
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if not header.exists():
         found.append((f"the Python headers ({header})", f"python{version}-dev"))
     return found
+
+
+def finds_c_headers(compiler: str) -> bool:
+    """Return whether the compiler finds its C library; Debian's gcc only recommends it."""
+    command = [compiler, "-E", "-x", "c", "-"]
+    tried = subprocess.run(command, input=b"#include <stdlib.h>", capture_output=True, check=False)  # noqa: S603
+    return tried.returncode == 0
 
 
 def extensions() -> list[Extension]:

@@ -8,18 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-LANGUAGES = ("en", "fr", "it", "ru", "es")
 SOUNDS = Path("/usr/share/asterisk/sounds")
-# Debian package -> a path that exists once it is installed.
-PARTS = {
-    **{f"asterisk-core-sounds-{name}-wav": SOUNDS / name for name in LANGUAGES},
-    "gcc": Path("/usr/bin/gcc"),
+# Debian package -> a recording it holds; the folder alone may be another package's (gsm, sln16).
+RECORDINGS = {
+    f"asterisk-core-sounds-{language}-wav": SOUNDS / language / "digits" / "1.wav"
+    for language in ("en", "fr", "it", "ru", "es")
 }
+# Debian package -> the program of it that tests/ring_coverage.sh runs.
+PROGRAMS = {"gcc": "gcov", "mawk": "awk"}
 
 
 def missing() -> list[str]:
-    """Return the packages whose files are not there."""
-    return [package for package, path in PARTS.items() if not path.exists()]
+    """Return the packages whose recordings or programs are not there."""
+    return [package for package, path in RECORDINGS.items() if not path.exists()] + [
+        package for package, program in PROGRAMS.items() if shutil.which(program) is None
+    ]
 
 
 def install(packages: list[str]) -> None:
