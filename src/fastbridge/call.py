@@ -211,7 +211,7 @@ class Call(Answering):
 
     def _spurt(self, spurt: Spurt, now_ns: int) -> None:
         """A sound of the caller changed its stage: suspected, sure, or ended."""
-        if self._closing:
+        if self._closing and spurt.stage is not Stage.ENDED:
             return
         one = self.judge.candidate
         if spurt.stage is Stage.ENDED:

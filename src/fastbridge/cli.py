@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from fastbridge import replay as replay_command
+    from fastbridge.simulator import command as simulate_command
 
     parser = argparse.ArgumentParser(
         prog="fastbridge",
@@ -61,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="run a journal again, and draw it")
     replay_command.add_arguments(replay)
     replay.set_defaults(run=replay_command.run)
+
+    simulate = commands.add_parser("simulate", help="simulate calls, every rule after every step")
+    simulate_command.add_arguments(simulate)
+    simulate.set_defaults(run=simulate_command.run)
 
     ai = commands.add_parser("ai", help="run the embedded AI on a port of its own")
     ai.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")

@@ -506,6 +506,8 @@ class Playout:
         jitter_ns = self.clock.jitter_ns if self.clock.lags else 0
         self._cleared_segment = self.segment
         self._cleared_wire_bytes = self.clock.played(now_ns - jitter_ns)
+        if self._overdue_ns(now_ns) or self._is_echo_missing:
+            self._cleared_wire_bytes = 0  # the model runs ahead of the truth: no mark is believed
         self.ring.hold()
         self.holds += 1
         self.segment += 1

@@ -1,0 +1,133 @@
+"""What can go wrong in a simulated call, as numbers drawn from the seed: these are the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+Windows = tuple[tuple[int, int], ...]
+"""Intervals `(from_ms, to_ms)` since the beginning."""
+
+NEVER_MS: Final = 1 << 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worlds:
+    """The world of one call; times in milliseconds, chances from 0 to 1.
+
+    Carrier and AI ways are one-way delays; jitter adds to each message and never reorders a
+    socket. A freeze holds everything of one direction back and lets it out at once.
+    """
+
+    carrier_way_ms: int = 40
+    carrier_jitter_ms: int = 10
+    carrier_freezes: Windows = ()
+    carrier_pauses: Windows = ()
+    """The carrier's socket takes nothing: the bridge's transport fills up."""
+    carrier_lost_ms: int = NEVER_MS
+    carrier_stops_ms: int = NEVER_MS
+    caller_frame_loss: float = 0.0
+    ai_way_ms: int = 60
+    ai_jitter_ms: int = 20
+    ai_freezes: Windows = ()
+    ai_lost_ms: int = NEVER_MS
+    ai_session_ms: int = 3_600_000
+    is_ai_refused: bool = False
+    think_ms: int = 120
+    times_real_time: int = 8
+    delta_bytes_min: int = 1_000
+    delta_bytes_max: int = 4_000
+    late_deltas: int = 2
+    truncates_in_progress: bool = True
+    answer_ms_max: int = 12_000
+    failed_answers: float = 0.0
+    lost_requests: float = 0.0
+    tool_answers: float = 0.0
+    duplicates: float = 0.0
+    reorders: float = 0.0
+    zombies: float = 0.0
+    """Deltas of a response that has ended, sent again up to 300 ms later."""
+    garbage: float = 0.0
+    server_errors: float = 0.0
+    stalls: Windows = ()
+    """The bridge's event loop does nothing; what arrives waits."""
+    echo_delay_ms: int = 0
+    """0: no echo path."""
+    echo_loss_db: int = 0
+    chattiness: float = 1.0
+    greeting: bool = True
+    lead_ms: int = 200
+    window_frames: int = 150
+    backlog_seconds_max: int = 240
+    ai_write_limit_bytes: int = 65_536
+    call_seconds_max: int = 3_300
+    detector: str = "server"
+    barge_in: str = ""
+    """Empty: the settings' own default."""
+
+
+def _windows(dice: Random, seconds: int, count: int, shortest: int, longest: int) -> Windows:
+    starts = sorted(dice.randrange(seconds * 1000) for _ in range(count))
+    spans, free_ms = [], 0
+    for start in starts:
+        begin = max(start, free_ms)
+        end = begin + dice.randint(shortest, longest)
+        spans.append((begin, end))
+        free_ms = end + 1
+    return tuple(spans)
+
+
+def draw(seed: int, seconds: int) -> Worlds:
+    """Return the world of a seed: round trips of 40-250 ms and 50-400 ms, and all the trouble."""
+    dice = Random(f"{seed} worlds")  # noqa: S311  seeded on purpose
+
+    def rarely(chance: float) -> bool:
+        return dice.random() < chance
+
+    def sometime() -> int:
+        return dice.randrange(2_000, max(seconds * 1000, 2_001))
+
+    return Worlds(
+        carrier_way_ms=dice.randint(20, 125),
+        carrier_jitter_ms=dice.choice((0, 5, 15, 30)),
+        carrier_freezes=_windows(dice, seconds, 1, 50, 300) if rarely(0.25) else (),
+        carrier_pauses=_windows(dice, seconds, dice.randint(1, 2), 100, 1_500)
+        if rarely(0.2)
+        else (_windows(dice, seconds, 1, 5_500, 6_500) if rarely(0.03) else ()),
+        carrier_lost_ms=sometime() if rarely(0.06) else NEVER_MS,
+        carrier_stops_ms=sometime() if rarely(0.12) else NEVER_MS,
+        caller_frame_loss=dice.choice((0.0, 0.0, 0.002, 0.02)),
+        ai_way_ms=dice.randint(25, 200),
+        ai_jitter_ms=dice.choice((0, 10, 40, 100)),
+        ai_freezes=_windows(dice, seconds, 2, 100, 1_500) if rarely(0.25) else (),
+        ai_lost_ms=sometime() if rarely(0.06) else NEVER_MS,
+        ai_session_ms=sometime() if rarely(0.04) else 3_600_000,
+        is_ai_refused=rarely(0.01),
+        think_ms=dice.choice((0, 120, 400, 900)),
+        times_real_time=dice.choice((1, 2, 4, 8, 16, 40)),
+        delta_bytes_min=dice.choice((1, 37, 160, 1_000, 1_000, 1_000)),
+        delta_bytes_max=dice.choice((1_200, 4_000, 9_601)),
+        late_deltas=dice.choice((0, 1, 2, 8)),
+        truncates_in_progress=rarely(0.7),
+        answer_ms_max=dice.choice((1_500, 6_000, 12_000, 25_000)),
+        failed_answers=dice.choice((0.0, 0.0, 0.05, 0.15)),
+        lost_requests=0.08 if rarely(0.1) else 0.0,
+        tool_answers=dice.choice((0.0, 0.0, 0.1)),
+        duplicates=dice.choice((0.0, 0.0, 0.03)),
+        reorders=dice.choice((0.0, 0.05, 0.2)),
+        zombies=dice.choice((0.0, 0.3)),
+        garbage=dice.choice((0.0, 0.002)),
+        server_errors=dice.choice((0.0, 0.0, 0.003)),
+        stalls=_windows(dice, seconds, dice.randint(0, 6), 20, dice.choice((60, 200, 500))),
+        echo_delay_ms=dice.randint(20, 300) if rarely(0.3) else 0,
+        echo_loss_db=dice.randint(6, 30),
+        chattiness=dice.choice((0.4, 1.0, 1.0, 2.0)),
+        greeting=rarely(0.8),
+        lead_ms=dice.choice((200, 200, 200, 60, 400)),
+        backlog_seconds_max=dice.choice((240, 240, 240, 240, 2)),
+        ai_write_limit_bytes=dice.choice((65_536, 4_096)),
+        call_seconds_max=dice.randint(5, max(seconds, 6)) if rarely(0.06) else 3_300,
+        detector=dice.choice(("silero", "silero", "silero", "energy", "server")),
+        barge_in=dice.choice(("", "", "", "", "", "instant", "server")),
+    )

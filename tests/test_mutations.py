@@ -1,0 +1,233 @@
+"""Each rule of the simulator catches the bug it stands for: one line is broken on purpose."""
+
+from __future__ import annotations
+import __future__
+
+import inspect
+import os
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import pytest
+
+from fastbridge.call import Call
+from fastbridge.playout import HeardItem, Playout
+from fastbridge.requester import Requester
+from fastbridge.simulator import InvariantBroken, simulate
+from fastbridge.simulator.invariants import AT_THE_END, RULES
+from fastbridge.simulator.worlds import Worlds, draw
+from fastbridge.wire import realtime
+from fastbridge.wire.twilio import TwilioStream
+from fastbridge.worlds import carrier_message
+
+SEEDS = 60
+SECONDS = 30
+
+
+class Mutation(NamedTuple):
+    """One line of one function, as it is and as it must not be, and the rule that says so."""
+
+    rule: str
+    function: Any
+    line: str
+    broken: str
+    worlds: dict[str, Any] = {}  # noqa: RUF012  never changed
+
+
+MUTATIONS = (
+    Mutation(
+        "nothing_is_stale",
+        Playout.flush,
+        "flushed = self.ring.flush()",
+        "flushed = 0",
+        {"barge_in": "instant"},
+    ),
+    Mutation(
+        "frames_hold_what_came",
+        Playout.next_message,
+        "self.ring.next_message(self._last_writer not in self._open)",
+        "self.ring.next_message(True)",
+        {"times_real_time": 1},
+    ),
+    Mutation(
+        "silence_is_at_once",
+        Call._hold,
+        "self._commands.append(ClearCarrier(fence.name))",
+        "fence.name",
+        {"barge_in": "reversible"},
+    ),
+    Mutation(
+        "held_is_silent", Playout.hold, "self.ring.hold()", "self.ring", {"barge_in": "reversible"}
+    ),
+    Mutation(
+        "nothing_is_skipped",
+        Playout.next_message,
+        "before = self.ring.read_position",
+        "self.ring.read_frame(); before = self.ring.read_position",
+    ),
+    Mutation(
+        "nothing_is_lost_at_the_ear",
+        Playout.resume,
+        "back = self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)",
+        "back = self.ring.resume(0)",
+        {"barge_in": "reversible"},
+    ),
+    Mutation(
+        "nothing_is_lost_at_the_end",
+        Call.hang_up,
+        "self._check_drained(now_ns)",
+        "self._end(reason, now_ns)",
+        {"ai_session_ms": 12_000, "think_ms": 0},
+    ),
+    Mutation(
+        "ledger_is_in_order",
+        Playout.heard_position,
+        "return self._heard",
+        "return self._heard + 4_000",
+    ),
+    Mutation(
+        "window_is_bounded",
+        Playout.next_message,
+        "> self.lead_bytes:",
+        "> 400 * FRAME_BYTES:",
+        {"lead_ms": 900, "window_frames": 50, "times_real_time": 40},
+    ),
+    Mutation(
+        "lead_is_bounded", Playout.next_message, "> self.lead_bytes:", "> self.lead_bytes + 800:"
+    ),
+    Mutation(
+        "pace_is_kept",
+        Playout.next_message,
+        "> self.lead_bytes:",
+        "> self.lead_bytes - 800:",
+        {"lead_ms": 200, "carrier_way_ms": 20, "carrier_jitter_ms": 0},
+    ),
+    Mutation(
+        "nothing_is_refused",
+        Call.ai_audio,
+        "if response_id not in self._responses:",
+        "if response_id not in self._responses or self.counts.ai_deltas % 20 == 0:",
+    ),
+    Mutation(
+        "truncate_is_true",
+        HeardItem.heard_ms,
+        "return ms_of_bytes(self.heard_bytes)",
+        "return ms_of_bytes(self.received_bytes)",
+    ),
+    Mutation(
+        "speaking_is_derived",
+        Call.is_ai_speaking,
+        "or self.playout.is_playing(now_ns)",
+        "",
+    ),
+    Mutation(
+        "nothing_follows_the_end",
+        Call._end,
+        "self.counts.flushed_bytes += self.playout.flush(now_ns)[0]",
+        "self._is_carrier_open = True",
+        {"call_seconds_max": 8, "is_ai_refused": False, "answer_ms_max": 25_000},
+    ),
+    Mutation(
+        "nonsense_changes_nothing",
+        TwilioStream._check_stream,
+        "if message.stream_sid != self.stream_sid:",
+        "if not message.stream_sid:",
+        {"garbage": 0.05},
+    ),
+    Mutation(
+        "history_is_enough",
+        Playout._is_history_full,
+        "self.history_pauses += 1",
+        "return False",
+        {"carrier_way_ms": 1_500},
+    ),
+    Mutation(
+        "resume_repeats_little",
+        Playout.resume,
+        "self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)",
+        "self.ring.resume(max(unheard, 0) + 9 * BACK_UP_BYTES)",
+        {"barge_in": "reversible"},
+    ),
+    Mutation(
+        "requester_is_never_stuck",
+        Requester.expire,
+        "now_ns >= deadline_ns",
+        "now_ns < 0",
+        {"lost_requests": 1.0},
+    ),
+    Mutation(
+        "dead_air_is_counted",
+        Call._on_input_committed,
+        "self._request(Ask(AI_TALK), now_ns)",
+        "self.label(now_ns)",
+        {"barge_in": "reversible", "garbage": 0.0, "chattiness": 0.2},
+    ),
+    Mutation(
+        "nothing_is_left_behind",
+        Call._end,
+        "self._commands += [CloseCarrier(reason), CloseAi(reason)]",
+        "self._commands += [CloseCarrier(reason)]",
+    ),
+    Mutation(
+        "ear_hears_what_was_sent",
+        carrier_message._mulaw,
+        "return b64decode(payload, validate=True)",
+        "return b64decode(payload, validate=True)[::-1]",
+    ),
+)
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, door: Any, line: str, broken: str) -> None:
+    """Replace one line in a function (or property) that everybody goes on calling."""
+    function: Any = door.fget if isinstance(door, property) else door
+    source = textwrap.dedent(inspect.getsource(function))
+    if source.count(line) != 1:
+        pytest.fail(f"{function.__qualname__} has {source.count(line)} times: {line}")
+    text = source[source.index("def ") :].replace(line, broken)
+    names = dict(function.__globals__)
+    flags = __future__.annotations.compiler_flag
+    exec(compile(text, function.__code__.co_filename, "exec", flags), names)  # noqa: S102
+    monkeypatch.setattr(function, "__code__", names[function.__name__].__code__)
+
+
+def broken_rules(worlds: dict[str, Any], wanted: str) -> list[str]:
+    """Return the rules that seeds break, until the wanted one is among them."""
+    found = []
+    for seed in range(SEEDS):
+        world = replace(draw(seed, SECONDS), **worlds)
+        try:
+            simulate(seed, seconds=SECONDS, worlds=world)
+        except InvariantBroken as broken:
+            found.append(broken.name)
+            if broken.name == wanted:
+                break
+    return found
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=[one.rule for one in MUTATIONS])
+def test_each_rule_catches_its_bug(monkeypatch: pytest.MonkeyPatch, mutation: Mutation) -> None:
+    """One broken line, and the simulator names the rule it breaks."""
+    plant(monkeypatch, mutation.function, mutation.line, mutation.broken)
+    assert mutation.rule in broken_rules(mutation.worlds, mutation.rule)
+
+
+def test_every_rule_has_its_mutation() -> None:
+    """No rule is believed that never caught anything."""
+    rules: tuple[Callable[..., None], ...] = RULES + AT_THE_END
+    assert {rule.__name__ for rule in rules} == {one.rule for one in MUTATIONS}
+
+
+def test_the_same_seed_gives_other_bytes_when_something_is_random(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """10: the digest is over every byte: randomness from outside the seed shows."""
+    request = realtime.response_create
+
+    def careless(turn: int, instructions: str) -> str:
+        return request(turn, instructions + os.urandom(4).hex())
+
+    monkeypatch.setattr(realtime, "response_create", careless)
+    first, second = (simulate(0, seconds=5, worlds=Worlds()) for _ in range(2))
+    assert first.digest != second.digest
