@@ -48,6 +48,12 @@ REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 # A sound the rules never became sure of is given up after so long; looked at in these steps.
 UNSURE_PATIENCE_NS: Final = 2_000 * NS_PER_MS
 UNSURE_STEP_NS: Final = 100 * NS_PER_MS
+# A sound that was quiet for so long at its deadline may be over: the rules know within so long.
+QUIET_NS: Final = 80 * NS_PER_MS
+QUIET_PATIENCE_NS: Final = 450 * NS_PER_MS
+LOUD_RATIO: Final = 3
+# An item the AI opened on our echo is the caller's when our own ears hear one so soon after.
+ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
 # What a false hold adds to the bar of the local detector (a probability).
 FALSE_HOLD_STEP: Final = 0.05
 
@@ -83,6 +89,9 @@ class Call(Answering):
         # When the bridge ends the caller's turn itself, should the AI not have heard it.
         self._turn_due_ns = NEVER_NS
         self._is_turn_forced = False
+        # The latest item the AI opened on our echo, and when: the caller may be in it too.
+        self._echo_item = ("", 0)
+        self._loud_ns = 0
         # Told by the bridge: the detector hears echo-cancelled audio of this call.
         self.is_echo_cancelled = False
         self.guard = EchoGuard(settings.echo_window_ms)
@@ -162,7 +171,28 @@ class Call(Answering):
                 if was_noise:
                     self._noise_items.append(event.item_id)
                 return
+            if self._is_our_echo(now_ns):
+                self._reject_echo(event, onset_ns, now_ns)
+                return
         self._sound(onset_ns, now_ns, is_local=False, item_id=event.item_id)
+
+    def _is_our_echo(self, now_ns: int) -> bool:
+        """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
+
+        Only where an echo path was found, while the AI is audible, and our own ears, on
+        echo-cancelled or guarded audio, suspect nothing.
+        """
+        if not self.echo.has_echo or self.rules is None or self.rules.stage is not Stage.QUIET:
+            return False
+        return self.playout.is_audible(now_ns)
+
+    def _reject_echo(self, event: SpeechStarted, onset_ns: int, now_ns: int) -> None:
+        """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""
+        self._echo_item = (event.item_id, now_ns)
+        self._noise_items.append(event.item_id)
+        self.counts.barge_ins_ignored += 1
+        one = Candidate(onset_ns, now_ns, is_local=False)
+        self._record(one, "ignored", "echo", now_ns)
 
     def _sound(self, onset_ns: int, now_ns: int, *, is_local: bool, item_id: str = "") -> None:
         """Judge a sound that began: a turn, an interruption, or one to be doubted for a while."""
@@ -192,6 +222,8 @@ class Call(Answering):
         assert self.rules is not None  # noqa: S101  the caller has looked
         doubts = self.echo.has_echo and not self.is_echo_cancelled
         self.rules.is_guarded = doubts and self.playout.is_audible(now_ns)
+        if level > LOUD_RATIO * self.settings.energy_floor:
+            self._loud_ns = now_ns
         spurt = self.rules.level(level, self.caller_ms)
         if spurt is not None:
             self._spurt(spurt, now_ns)
@@ -232,8 +264,13 @@ class Call(Answering):
         if one is None and self.judge.verdict_on(onset_ns) is False:
             return  # the AI's report of this sound was faster, and committed
         self._sound(onset_ns, now_ns, is_local=True)
-        if self.judge.candidate is not None:
-            self.judge.candidate.is_sure = spurt.stage is Stage.SURE
+        one = self.judge.candidate
+        if one is not None:
+            one.is_sure = spurt.stage is Stage.SURE
+            item_id, reported_ns = self._echo_item
+            if item_id in self._noise_items and now_ns - reported_ns < ECHO_ITEM_NS:
+                self._noise_items.remove(item_id)
+                one.items.add(item_id)
 
     @property
     def rules_guarded(self) -> bool:
@@ -245,7 +282,13 @@ class Call(Answering):
         one = self.judge.candidate
         if one is None or not one.is_local or one.is_parked or now_ns < one.deadline_ns:
             return
-        if one.cue_at_deadline is Cue.LASTED and not one.is_sure:
+        if one.cue_at_deadline is not Cue.LASTED:
+            return
+        if one.is_sure and now_ns - self._loud_ns > QUIET_NS:
+            # It has fallen quiet: whether it was over is told within the detector's hangover.
+            if now_ns - self._loud_ns < QUIET_PATIENCE_NS:
+                one.deadline_ns = now_ns + UNSURE_STEP_NS
+        elif not one.is_sure:
             if now_ns - one.trigger_ns > UNSURE_PATIENCE_NS:
                 self._act(self.judge.ended(self.state(now_ns), one.onset_ns, now_ns), now_ns)
             else:

@@ -360,7 +360,7 @@ class Playout:
         self._marks.popleft()
         self._is_echo_missing = False
         if mark.segment != self.segment:
-            self._count_crossed(mark)
+            self._count_crossed(mark, now_ns)
             return None
         self.clock.learn(now_ns - mark.due_ns)
         if not mark.is_fence:
@@ -374,7 +374,9 @@ class Playout:
         """
         if not self.clock.lags:
             return 0
-        patience_ns = self.clock.lowest_lag_ns + ECHO_SLACK_NS
+        # Ordinary jitter is no stall; but one old stall among the lags must not excuse the next.
+        jitter_ns = min(self.clock.jitter_ns, ASSUMED_JITTER_NS)
+        patience_ns = self.clock.lowest_lag_ns + ECHO_SLACK_NS + jitter_ns
         while self._marks:
             oldest = self._marks[0]
             overdue_ns = now_ns - oldest.due_ns - patience_ns
@@ -397,10 +399,20 @@ class Playout:
             heard = self._heard = min(heard, max(self._confirmed, self._base))
         return heard
 
-    def _count_crossed(self, mark: Mark) -> None:
-        """Count a mark that crossed a clear: played only if the model allows it, else cleared."""
+    def _count_crossed(self, mark: Mark, now_ns: int) -> None:
+        """Count a mark that crossed a clear: played only if the model allows it, else cleared.
+
+        One that is late was held up on its way there, and came back by the clear behind it.
+        """
+        latest_ns = mark.due_ns + self.clock.lowest_lag_ns + ECHO_SLACK_NS
+        is_on_time = now_ns <= latest_ns + (self.clock.jitter_ns if self.clock.lags else 0)
         is_latest = mark.segment == self._cleared_segment == self.segment - 1
-        if is_latest and mark.wire_bytes <= self._cleared_wire_bytes and self.ring.is_held:
+        if (
+            is_latest
+            and is_on_time
+            and mark.wire_bytes <= self._cleared_wire_bytes
+            and self.ring.is_held
+        ):
             self._heard = max(self._heard, min(mark.position, self._sent))
         else:
             self.marks_ignored += 1

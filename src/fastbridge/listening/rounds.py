@@ -19,6 +19,8 @@ from fastbridge.mulaw import ms_of_bytes
 from fastbridge.silero import WINDOW_BYTES, Listeners, listeners
 
 PRE_ROLL_FRAMES: Final = 8
+FORGET_MS: Final = 8000
+"""After so long without a sound the network begins anew."""
 """Frames before a sound that are looked at with it: 160 ms, five windows."""
 HANGOVER_MS: Final = 300
 """Quiet frames are still looked at so long after a sound, so that its end is seen."""
@@ -155,6 +157,8 @@ class Mind:
         if not self.is_awake or begin_ms != self.end_ms:
             # Not what followed: a window may not join two moments.
             self.buffer.clear()
+            if begin_ms - self.end_ms > FORGET_MS:
+                self.memory = listeners(1)  # what it heard before it slept is not this sound
             if begin_ms == self.roll_end_ms:
                 self.buffer += b"".join(self.roll)
         self.roll.clear()

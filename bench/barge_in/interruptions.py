@@ -1,0 +1,50 @@
+"""The corpus bench: the real call core on recorded speech, coughs, noise and echo, mode by mode.
+
+Run: python -m bench.barge_in.interruptions [--quick] [--modes reversible,instant] [--sounds DIR]
+
+Virtual time, fixed seeds: the same machine or another, the same figures (up to the last digits of
+floating point). Needs `fastbridge[vad]`, `fastbridge[echo]` and the recordings `corpus.py` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from bench.barge_in.corpus import Corpus
+from bench.barge_in.detectors import to_mulaw
+from bench.barge_in.figures import Report
+from bench.barge_in.virtual_call import VirtualCall, run
+
+from fastbridge.config import Settings
+from fastbridge.silero import Silero
+
+
+def main() -> None:
+    """Run every mode and print its tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--quick", action="store_true", help="a third of the corpus")
+    parser.add_argument("--modes", default="reversible,instant", help="comma-separated")
+    parser.add_argument("--rows", default="", help="only rows whose name contains this")
+    parser.add_argument("--sounds", type=Path, default=Path("/usr/share/asterisk/sounds"))
+    args = parser.parse_args()
+    began = time.monotonic()
+    corpus = Corpus(args.sounds, 0.33 if args.quick else 1.0)
+    voice = to_mulaw(corpus.ai_voice())
+    scenes = [scene for scene in corpus.scenes() if args.rows in scene.row]
+    silero = Silero()
+    for mode in args.modes.split(","):
+        settings = replace(Settings(greeting=""), detector="silero", barge_in=mode)
+        calls = [VirtualCall(scene, settings, voice, seed) for seed, scene in enumerate(scenes)]
+        run(calls, silero)
+        report = Report(mode, calls)
+        report.show()
+        if mode == "reversible":
+            report.show_targets()
+    print(f"\n{time.monotonic() - began:.0f} s in all")
+
+
+if __name__ == "__main__":
+    main()
