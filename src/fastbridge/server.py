@@ -25,6 +25,7 @@ from fastbridge.journal import Journal
 from fastbridge.legs.ai import AiDoor
 from fastbridge.legs.carrier import CarrierLeg
 from fastbridge.listening import engine
+from fastbridge.listening.rounds import Scorer
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
 
@@ -228,7 +229,7 @@ class Front:
             await asyncio.sleep(DRAIN_STEP_S)
 
 
-def _engine(scorer: engine.Scorer | None, settings: Settings) -> engine.Listening | None:
+def _engine(scorer: Scorer | None, settings: Settings) -> engine.Listening | None:
     """Return the detector's engine, None when there is no network to run."""
     if scorer is None:
         return None
