@@ -21,7 +21,7 @@ FASTBRIDGE_TRACE_RING=1 "$python" setup.py -q build_ext \
     { cat "$traced/build.log"; exit 1; }
 
 PYTHONPATH="$traced/lib" "$python" -m pytest -q -p no:cacheprovider tests/test_ring.py \
-    tests/test_ring_machine.py tests/test_ring_contract.py
+    tests/test_ring_machine.py tests/test_ring_contract.py tests/test_ring_level.py
 
 notes=$(find "$traced/objects" -name '_ring.gcno')
 gcov --no-output --object-directory "$(dirname "$notes")" "$notes" 2>/dev/null |

@@ -26,7 +26,6 @@ LOWER = (
     "echo_guard",
     "requester",
     "amends",
-    "amends",
     "answering",
     "barge_in",
     "caller_delay",

@@ -62,11 +62,16 @@ def talking(start_ms: int, length_ms: int) -> Playout:
     ring = MulawRing()
     ring.set_template(b"", b"")
     playout = Playout(ring, lead_ms=200, now_ns=0)
-    playout.clock.learn(80 * MS)
     playout.queue("r", "i", base64.b64encode(b"\1" * bytes_of_ms(length_ms)).decode())
-    for ms in range(start_ms, start_ms + length_ms, 20):
-        while playout.next_message(ms * MS) is not None:
-            pass
+    echoes = [(80, playout.probe(0))]
+    for ms in range(0, start_ms + length_ms, 20):
+        while echoes and echoes[0][0] <= ms:
+            due_ms, name = echoes.pop(0)
+            playout.mark_echoed(name, due_ms * MS)
+        while ms >= start_ms and playout.next_message(ms * MS) is not None:
+            if (name := playout.take_mark()) is not None:
+                heard_ms = playout.clock.dry_ns() // MS
+                echoes.append((heard_ms + 80, name))
     return playout
 
 
