@@ -69,9 +69,9 @@ def talking(start_ms: int, length_ms: int) -> Playout:
             due_ms, name = echoes.pop(0)
             playout.mark_echoed(name, due_ms * MS)
         while ms >= start_ms and playout.next_message(ms * MS) is not None:
-            if (name := playout.take_mark()) is not None:
+            if (sent := playout.take_mark()) is not None:
                 heard_ms = playout.clock.dry_ns() // MS
-                echoes.append((heard_ms + 80, name))
+                echoes.append((heard_ms + 80, sent))
     return playout
 
 
