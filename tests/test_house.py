@@ -198,6 +198,12 @@ def test_tests_are_never_skipped() -> None:
     assert [name for name, text in texts.items() if skip.search(text)] == []
 
 
+def test_nothing_of_a_patch_is_left_behind() -> None:
+    """No `.orig`, `.rej` or backup file lies among the sources."""
+    left = [path.name for path in ROOT.glob("*/**/*") if path.suffix in {".orig", ".rej"}]
+    assert [name for name in left if not name.startswith(".")] == []
+
+
 def test_importing_the_package_is_cheap() -> None:
     """`import fastbridge` and its core load no socket library, no numpy, no openai."""
     heavy = ("numpy", "openai", "aiohttp", "prometheus_client", "onnxruntime", "matplotlib")

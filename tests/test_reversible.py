@@ -368,3 +368,27 @@ def test_a_turn_the_ai_did_hear_is_not_ended_twice() -> None:
     turn(line, "item_heard")
     line.run(4000)
     assert line.of(CommitInput) == []
+
+
+def test_a_long_interruption_is_one_turn() -> None:
+    """The caller speaks for six seconds over the answer: one commit, nothing ended for them."""
+    for is_reported in (True, False):
+        line = playing(LOCAL, ms=9000)
+        line.level = 1500
+        line.run(400)
+        if is_reported:
+            line.caller_starts(ago_ms=350, item="item_long")
+        for _ in range(14):  # words, with the short dips between them
+            line.level = 1500
+            line.run(340)
+            line.level = 5
+            line.run(60)
+        assert [one.outcome for one in line.decisions] == ["committed"]
+        assert line.of(CommitInput) == []
+        line.level = 0
+        if is_reported:
+            line.run(600)
+            turn(line, "item_long")
+        line.run(4000)
+        assert line.call.counts.turns_forced == (0 if is_reported else 1)
+        assert len(line.of(RequestResponse)) == 2

@@ -246,7 +246,9 @@ class Bridge:
             self._head_bytes, self._tail_bytes = len(head), len(tail)
             if self.worker.listening is not None and self.call.rules is not None:
                 self._ear = self.worker.listening.open(self._on_heard)
+            self._handle(event)
             self.log.info("call started", fields={"walk": self.walk()})
+            return
         self._handle(event)
 
     def _carrier_fault(self, fault: CarrierError) -> None:

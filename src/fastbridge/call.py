@@ -116,7 +116,10 @@ class Call(Answering):
     def _tick_sound(self, now_ns: int) -> None:
         """Run the deadlines of the sound that is being judged, and of a turn nobody ended."""
         if now_ns >= self._turn_due_ns:
-            self._force_turn(now_ns)
+            if self.rules is not None and self.rules.stage is not Stage.QUIET:
+                self._turn_due_ns = now_ns + TURN_PATIENCE_NS  # the caller is still speaking
+            else:
+                self._force_turn(now_ns)
         if self.judge.candidate is None:
             return
         self._watch_local(now_ns)
@@ -161,6 +164,7 @@ class Call(Answering):
         `audio_start_ms` contains the detector's padding, which is not speech: the onset lies
         `prefix_padding_ms` later (protocol: input audio buffer, speech_started).
         """
+        self._turn_due_ns = NEVER_NS  # it hears the caller: it ends the turn itself
         if self._closing or not self.is_ready:
             return
         input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + self._padding_ms)
@@ -214,8 +218,13 @@ class Call(Answering):
         return ms_of_bytes(self.caller_clock.appended_bytes)
 
     def wants_detector(self, now_ns: int) -> bool:
-        """Say whether a local detector should listen: only while there is what to interrupt."""
-        return self.rules is not None and self.state(now_ns) is not State.SILENT
+        """Say whether a local detector should listen.
+
+        Only while there is what to interrupt, or a turn whose end the AI may not have heard.
+        """
+        if self.rules is None:
+            return False
+        return self.state(now_ns) is not State.SILENT or self._turn_due_ns != NEVER_NS
 
     def _level(self, level: int, now_ns: int) -> None:
         """Let the rules hear every frame's level; they keep the noise floor by it."""
@@ -411,7 +420,8 @@ class Call(Answering):
         if self.settings.barge_in != "server":
             self._commands += map(CancelResponse, dead)
         self.user_has_spoken = True
-        if one.is_local and self.settings.barge_in != "server":
+        if one.is_local and not one.items and self.settings.barge_in != "server":
+            # The AI has not reported this sound: should it never do so, nobody ends the turn.
             self._turn_due_ns = now_ns + TURN_PATIENCE_NS + REPORT_PATIENCE_NS
         self.counts.barge_ins += 1
         self.counts.flushed_bytes += flushed

@@ -141,6 +141,12 @@ class Silenced:
 async def run(folder: Path, *, rtt_ms: float = 80.0, out: TextIO = sys.stdout) -> int:
     """Make the call, print its timeline and proof, write WAV and picture; 0 when all is well."""
     begun_s = time.monotonic()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  before anything runs
+    except OSError as problem:
+        text = f"fastbridge demo: cannot write to {folder}: {problem.strerror}; give another --out"
+        print(text, file=out)
+        return 2
     voice = speech.choose(2)
     print(f"the caller: {voice.source}", file=out)
     print("starting the embedded AI and the bridge ...", file=out, flush=True)
@@ -224,7 +230,6 @@ def _write(
     folder: Path, record: CallRecord, known: BridgeRecord, silenced: list[Silenced], rtt_ms: float
 ) -> tuple[Path, Path]:
     """Write the WAV and the picture; return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
     wav, picture = folder / "call.wav", folder / "call.png"
     write_stereo(
         wav, record.mouth, record.ear_runs(), start_ns=record.started_ns, end_ns=record.ended_ns

@@ -13,6 +13,7 @@ import signal
 import time
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -32,6 +33,7 @@ from fastbridge.pacing import Heartbeat
 LOG: Final = logging.getLogger("fastbridge.server")
 WEBHOOK_BYTES_MAX: Final = 64 * 1024
 FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded"})
+LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 DRAIN_STEP_S: Final = 0.1
 # After the drain limit remaining calls are closed; this long their closing handshakes may take.
 LAST_WORDS_S: Final = 3.0
@@ -287,6 +289,9 @@ class Listener:
                 "TWILIO_AUTH_TOKEN is not set: only callers on this machine are served, "
                 "without a token"
             )
+        ai_host = urlsplit(settings.openai_base_url).hostname or ""
+        if settings.openai_api_key is None and ai_host not in LOOPBACK_NAMES:
+            LOG.warning("OPENAI_API_KEY is not set: the AI will refuse every call")
         return cls(front, runner, port)
 
     async def close(self) -> None:
