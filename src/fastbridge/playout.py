@@ -162,7 +162,7 @@ class CarrierClock:
 
         The lowest lag is one trip there and one back; half of it is the way to the ear. Whatever
         recent marks needed beyond it may have been the way there, so all of it is subtracted:
-        the position that follows is never beyond what the carrier had played.
+        jitter cannot put the position that follows beyond what the carrier had played.
         """
         if not self.lags:
             return ASSUMED_LAG_NS
