@@ -213,6 +213,32 @@ def test_each_rule_catches_its_bug(monkeypatch: pytest.MonkeyPatch, mutation: Mu
     assert mutation.rule in broken_rules(mutation.worlds, mutation.rule)
 
 
+class Precaution(NamedTuple):
+    """A line that keeps the position of the ear true in trouble, and a seed that shows it."""
+
+    function: Any
+    line: str
+    broken: str
+    seed: int
+
+
+PRECAUTIONS = (
+    Precaution(Playout._doubt, "self._heard = min(self._heard, self._base)", "pass", 3762),
+    Precaution(Playout._count_crossed, "if mark.is_fence:", "if False:", 7233),
+    Precaution(Playout.stalled, "= self.clock.sent_wire_bytes", "= -1", 2207),
+    Precaution(Playout.beat, "> STALL_NS", "> 1 << 60", 2275),
+)
+
+
+@pytest.mark.parametrize("one", PRECAUTIONS, ids=[one.function.__name__ for one in PRECAUTIONS])
+def test_each_precaution_is_needed(monkeypatch: pytest.MonkeyPatch, one: Precaution) -> None:
+    """A call whose network or loop stood still keeps every rule, and not without this line."""
+    simulate(one.seed, seconds=60)
+    plant(monkeypatch, one.function, one.line, one.broken)
+    with pytest.raises(InvariantBroken):
+        simulate(one.seed, seconds=60)
+
+
 def test_every_rule_has_its_mutation() -> None:
     """No rule is believed that never caught anything."""
     rules: tuple[Callable[..., None], ...] = RULES + AT_THE_END

@@ -20,6 +20,11 @@ from fastbridge.simulator.truth import Ear
 from fastbridge.simulator.worlds import draw
 
 CALLS = 500
+# Seeds beyond the 500 in which the ear's position was once wrong: a stalled socket or loop.
+ONCE_BROKEN = (
+    *(1963, 2140, 2207, 2275, 2397, 3654, 3762, 3992, 4849, 5793, 6130, 6325, 6655, 7233, 8750),
+    *(9019, 9288, 9309, 9351),
+)
 SECONDS = 60
 # What must have happened somewhere in 500 calls: a world that never does proves nothing.
 HAPPENINGS = (
@@ -261,3 +266,9 @@ def test_outcomes_say_what_happened() -> None:
     committed = [one for one in outcome.decisions if one.outcome == "committed"]
     assert len(committed) == outcome.counts.get("committed", 0) == outcome.counts["call.barge_ins"]
     assert sum("barge-in" in line for _, line in outcome.timeline) == len(outcome.decisions)
+
+
+@pytest.mark.parametrize("seed", ONCE_BROKEN)
+def test_a_call_that_once_broke_a_rule_keeps_them_all(seed: int) -> None:
+    """A seed is a bug report: mended once, watched for good."""
+    assert simulate(seed, seconds=SECONDS).steps

@@ -334,6 +334,7 @@ class Answering:
 
     def tick(self, now_ns: int) -> None:
         """Compare the clock with everything that waits for it; cheap, once every heartbeat."""
+        self.playout.beat(now_ns)
         self._tick_sound(now_ns)
         if self._closing:
             self._check_drained(now_ns)

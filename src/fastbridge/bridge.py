@@ -32,6 +32,7 @@ from fastbridge.events import (
     BargeInDecided,
     BargeInHeld,
     CancelResponse,
+    CarrierStalled,
     CarrierStarted,
     CarrierStopped,
     ClearCarrier,
@@ -333,6 +334,7 @@ class Bridge:
         if not self._stalled_since_ns:
             self._stalled_since_ns = now_ns
             self._is_stall_counted = False
+            self._handle(CarrierStalled(), now_ns)
         stalled_ns = now_ns - self._stalled_since_ns
         if stalled_ns >= STALL_COUNTED_NS and not self._is_stall_counted:
             self._is_stall_counted = True

@@ -23,6 +23,7 @@ from fastbridge.events import (
     BargeInDecided,
     BargeInHeld,
     CancelResponse,
+    CarrierStalled,
     ClearCarrier,
     CommitInput,
     DeleteItem,
@@ -105,6 +106,7 @@ class Call(Answering):
         self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
         self._doors |= {
             MarkEchoed: self._on_mark,
+            CarrierStalled: self._on_stall,
             SpeechStarted: self._on_speech_started,
             SpeechStopped: self._on_speech_stopped,
             TranscriptHeard: self._on_transcript,
@@ -151,6 +153,9 @@ class Call(Answering):
         if mark is not None and self._clear is not None and mark.name == self._clear.fence:
             clear, self._clear = self._clear, None
             self._commands.append(BargeInConfirmed(clear.generation, clear.trigger_ns, now_ns))
+
+    def _on_stall(self, _: CarrierStalled, __: int) -> None:
+        self.playout.stalled()
 
     # ----------------------------------------------------------------- the caller speaks
 
@@ -364,7 +369,7 @@ class Call(Answering):
 
     def _resume(self, now_ns: int) -> None:
         """The sound was nothing: go on where the ear was."""
-        rewound = self.playout.resume()
+        rewound = self.playout.resume(now_ns)
         self.counts.resumes += 1
         self._reject("resumed", "too_short", now_ns, rewound_bytes=rewound)
 
@@ -384,7 +389,7 @@ class Call(Answering):
     def _withdraw(self, now_ns: int) -> None:
         """The answer went away while a sound was judged: the sound is an ordinary turn."""
         if self.playout.is_held:
-            self.playout.resume()
+            self.playout.resume(now_ns)
         one = self.judge.close(now_ns, was_noise=False)
         if one is None:
             return

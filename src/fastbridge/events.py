@@ -33,6 +33,11 @@ class MarkEchoed:
 
 
 @dataclass(frozen=True, slots=True)
+class CarrierStalled:
+    """The carrier's socket takes no more: what was sent last lies unsent, or on the way."""
+
+
+@dataclass(frozen=True, slots=True)
 class DigitPressed:
     """The caller pressed a key (DTMF)."""
 
@@ -173,6 +178,7 @@ class AiLost:
 Event: TypeAlias = (
     CarrierStarted
     | MarkEchoed
+    | CarrierStalled
     | DigitPressed
     | CarrierStopped
     | SessionCreated

@@ -38,6 +38,8 @@ ASSUMED_JITTER_NS: Final = 60 * NS_PER_MS
 ANCHORS_KEPT: Final = 64
 # An echo later than the lowest lag by more than this is overdue: the carrier lags its model.
 ECHO_SLACK_NS: Final = 20 * NS_PER_MS
+# Beats further apart than this: our own loop stood still, and echoes waited unread meanwhile.
+STALL_NS: Final = 60 * NS_PER_MS
 # An echo overdue by more than this is lost: it is no longer waited for.
 ECHO_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 MARKS_MAX: Final = 256
@@ -197,6 +199,11 @@ class Playout:
         self.marks_overflowed = 0
         self.marks_lost = 0
         self._is_echo_missing = False
+        # The carrier's socket stood still when so many wire bytes were written; -1: long past.
+        self._stalled_wire_bytes = -1
+        # The latest beat, and when our own loop last stood still: from, to.
+        self._beat_ns = now_ns
+        self._stall = (0, 0)
         self.holds = 0
         self.resent_bytes = 0
         self.history_pauses = 0
@@ -220,8 +227,8 @@ class Playout:
         self._cleared_segment = -1
         self._cleared_wire_bytes = 0
         self._sent = 0
-        # Where the current segment began: heard for certain, whatever its marks say.
-        self._base = 0
+        # Where the current segment began, and the one before it: heard whatever their marks say.
+        self._base = self._base_before = 0
 
     # ----------------------------------------------------------------- the AI's side
 
@@ -311,7 +318,9 @@ class Playout:
             self._runs.append((wire, position, count))
         self._talk_bytes += FRAME_BYTES
         self._unmarked_bytes += FRAME_BYTES
-        spacing = HEAD_MARK_EVERY_BYTES if self._talk_bytes <= HEAD_BYTES else MARK_EVERY_BYTES
+        # The end of what there is may be the last that is known of the ear for a while.
+        is_dense = self._talk_bytes <= HEAD_BYTES or self.ring.readable_bytes < FRAME_BYTES
+        spacing = HEAD_MARK_EVERY_BYTES if is_dense else MARK_EVERY_BYTES
         if self._unmarked_bytes >= spacing or self.ring.readable_bytes == 0:
             self._mark_due = self._mark()
             self._mark_due.is_tail = self.ring.readable_bytes == 0
@@ -362,10 +371,25 @@ class Playout:
         if mark.segment != self.segment:
             self._count_crossed(mark, now_ns)
             return None
-        self.clock.learn(now_ns - mark.due_ns)
+        self.clock.learn(now_ns - mark.due_ns - self._unread_ns(mark, now_ns))
+        if mark.wire_bytes > self._stalled_wire_bytes:
+            self._stalled_wire_bytes = -1
         if not mark.is_fence:
             self._confirmed = max(self._confirmed, min(mark.position, self._sent))
         return mark
+
+    def beat(self, now_ns: int) -> None:
+        """Take note of a heartbeat: a long pause between two is a stall of our own loop."""
+        if now_ns - self._beat_ns > STALL_NS:
+            self._stall = (self._beat_ns, now_ns)
+        self._beat_ns = now_ns
+
+    def _unread_ns(self, mark: Mark, now_ns: int) -> int:
+        """Return how long the echo of a mark may have lain unread because our own loop stood."""
+        is_standing = now_ns - self._beat_ns > STALL_NS
+        since_ns, until_ns = (self._beat_ns, now_ns) if is_standing else self._stall
+        expected_ns = mark.due_ns + self.clock.lowest_lag_ns
+        return until_ns - expected_ns if since_ns <= expected_ns < until_ns else 0
 
     def _overdue_ns(self, now_ns: int) -> int:
         """Return by how much the oldest echo is overdue, 0 when none is; forget lost ones.
@@ -379,7 +403,8 @@ class Playout:
         patience_ns = self.clock.lowest_lag_ns + ECHO_SLACK_NS + jitter_ns
         while self._marks:
             oldest = self._marks[0]
-            overdue_ns = now_ns - oldest.due_ns - patience_ns
+            waited_ns = now_ns - oldest.due_ns - self._unread_ns(oldest, now_ns)
+            overdue_ns = waited_ns - patience_ns
             if oldest.segment == self.segment and overdue_ns <= ECHO_PATIENCE_NS:
                 return max(overdue_ns, 0)
             if oldest.segment != self.segment and overdue_ns <= ECHO_PATIENCE_NS:
@@ -389,13 +414,25 @@ class Playout:
             self._is_echo_missing = True
         return 0
 
+    def stalled(self) -> None:
+        """Take note that the carrier's socket takes no more: the model runs ahead of the ear.
+
+        It does until the echo of a mark that is written later.
+        """
+        self._stalled_wire_bytes = self.clock.sent_wire_bytes
+
+    def _is_model_ahead(self, now_ns: int) -> bool:
+        """Say whether the model may be ahead of the truth: only marks count then."""
+        is_known_late = self._is_echo_missing or self._stalled_wire_bytes >= 0
+        return self._overdue_ns(now_ns) > 0 or is_known_late
+
     def _freeze_heard(self, now_ns: int) -> int:
         """Return, and keep, the heard position at a clear: only what is beyond doubt.
 
-        While an echo is overdue or missing, the model runs ahead of the truth: only marks count.
+        While the model runs ahead of the truth, only marks count.
         """
         heard = self.heard_position(now_ns)
-        if self._overdue_ns(now_ns) or self._is_echo_missing:
+        if self._is_model_ahead(now_ns):
             heard = self._heard = min(heard, max(self._confirmed, self._base))
         return heard
 
@@ -404,8 +441,9 @@ class Playout:
 
         One that is late was held up on its way there, and came back by the clear behind it.
         """
-        latest_ns = mark.due_ns + self.clock.lowest_lag_ns + ECHO_SLACK_NS
-        is_on_time = now_ns <= latest_ns + (self.clock.jitter_ns if self.clock.lags else 0)
+        if mark.is_fence:
+            return  # its own clear was carried out, and the next one too: no audio stood before it
+        is_on_time = not self._is_late(mark, now_ns)
         is_latest = mark.segment == self._cleared_segment == self.segment - 1
         if (
             is_latest
@@ -413,9 +451,33 @@ class Playout:
             and mark.wire_bytes <= self._cleared_wire_bytes
             and self.ring.is_held
         ):
-            self._heard = max(self._heard, min(mark.position, self._sent))
+            self._confirmed = max(self._confirmed, min(mark.position, self._sent))
+            self._heard = max(self._heard, self._confirmed)
         else:
             self.marks_ignored += 1
+            if is_latest and not is_on_time:
+                self._doubt()
+
+    def _doubt(self) -> None:
+        """Take back what a hold believed of the ear: a mark should have come before its fence.
+
+        The audio was held up on the way, before anyone could know; only marks count from here.
+        """
+        if self.ring.is_held:
+            self._base = max(self._confirmed, self._base_before)
+            self._heard = min(self._heard, self._base)
+
+    def _doubt_missing(self, now_ns: int) -> None:
+        """Look for marks before the hold's clear that should have come and did not."""
+        for mark in self._marks:
+            if mark.segment == self._cleared_segment and self._is_late(mark, now_ns):
+                self._doubt()
+
+    def _is_late(self, mark: Mark, now_ns: int) -> bool:
+        """Say whether an echo is, or would be, later now than the way back explains."""
+        jitter_ns = self.clock.jitter_ns if self.clock.lags else 0
+        waited_ns = now_ns - mark.due_ns - self._unread_ns(mark, now_ns)
+        return waited_ns > self.clock.lowest_lag_ns + ECHO_SLACK_NS + jitter_ns
 
     def _count_underrun(self, now_ns: int) -> None:
         """Count once when the carrier ran dry although a response still brings audio."""
@@ -514,11 +576,12 @@ class Playout:
         The heard position freezes; marks that were under way to us and that the model allows may
         still raise it, until the fence.
         """
+        self._base_before = self._base
         self._base = self._freeze_heard(now_ns)
         jitter_ns = self.clock.jitter_ns if self.clock.lags else 0
         self._cleared_segment = self.segment
         self._cleared_wire_bytes = self.clock.played(now_ns - jitter_ns)
-        if self._overdue_ns(now_ns) or self._is_echo_missing:
+        if self._is_model_ahead(now_ns):
             self._cleared_wire_bytes = 0  # the model runs ahead of the truth: no mark is believed
         self.ring.hold()
         self.holds += 1
@@ -526,11 +589,12 @@ class Playout:
         self._forget_sent(now_ns)
         return self.fence(now_ns)
 
-    def resume(self) -> int:
+    def resume(self, now_ns: int) -> int:
         """Go on where the ear was, a little earlier at a quiet frame; return bytes stepped back.
 
         Not one sample is missing; at most `BACK_UP_BYTES` beyond the heard position repeat.
         """
+        self._doubt_missing(now_ns)
         unheard = self.ring.read_position - self._heard
         if unheard <= 0 and self.ring.write_position == self.ring.read_position:
             return self.ring.resume(0)  # everything was heard: nothing goes on
@@ -567,6 +631,8 @@ class Playout:
         positions go on where the flushed bytes ended.
         """
         was_held = self.ring.is_held
+        if was_held:
+            self._doubt_missing(now_ns)
         heard = self._heard if was_held else self._freeze_heard(now_ns)
         # An open item whose received audio was all heard is cut too: more of it is on its way.
         cut = [
@@ -585,7 +651,8 @@ class Playout:
         self._last_writer = ""
         self._is_echo_missing = False
         # Whatever was not heard never will be: the ear is as far as the ring.
-        self._confirmed = self._heard = self._sent = self._base = self.ring.write_position
+        self._confirmed = self._heard = self._sent = self.ring.write_position
+        self._base = self._base_before = self._heard
         return flushed, cut
 
     def fence(self, now_ns: int) -> Mark:

@@ -25,7 +25,6 @@ BACK_UP_MS: Final = 120
 MARK_SPACING_MS: Final = 100
 REPEAT_FROZEN_MS: Final = 500
 # How long after a stall of the loop a resume may still go by echoes that waited in it.
-STALL_FELT_MS = 1500
 # What is still on its way when the time is over may arrive.
 LAST_MS: Final = 1_000
 
@@ -168,18 +167,11 @@ class Simulation:
         return self.bridge.is_way_free
 
     @property
-    def has_stalled(self) -> bool:
-        """Say whether the loop stood still of late: echoes that came meanwhile look overdue."""
-        now_ms = self.now_ns // NS_PER_MS - START_NS // NS_PER_MS
-        return any(start <= now_ms < end + STALL_FELT_MS for start, end in self.worlds.stalls)
-
-    @property
     def repeat_bytes_max(self) -> int:
         """Return what a resume may repeat: the back-up, a mark's spacing, and both ways."""
         worlds = self.worlds
         ways_ms = 2 * (worlds.carrier_way_ms + worlds.carrier_jitter_ms)
-        is_free = self.is_carrier_free and not self.has_stalled
-        slack_ms = 0 if is_free else worlds.lead_ms + REPEAT_FROZEN_MS
+        slack_ms = 0 if self.is_carrier_free else worlds.lead_ms + REPEAT_FROZEN_MS
         return bytes_of_ms(BACK_UP_MS + MARK_SPACING_MS + ways_ms + slack_ms)
 
     @property
