@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbridge import config, mulaw
-from fastbridge.config import ConfigError, Settings, load, read_dotenv
+from fastbridge import config, dotenv, mulaw
+from fastbridge.config import ConfigError, Settings, load
+from fastbridge.dotenv import read_dotenv
 
 ROOT = Path(__file__).resolve().parent.parent
 CALM = settings(deadline=None)  # a busy machine is no bug
@@ -356,7 +357,7 @@ def test_bad_dotenv_lines_are_named_by_number_and_not_shown() -> None:
     assert numbers == [f".env line {number}" for number in (2, 3, 4, 5, 6)]
     assert SECRET not in str(caught.value)
     with pytest.raises(ConfigError, match="shorten the file"):
-        read_dotenv("#" * (config.DOTENV_CHARS_MAX + 1))
+        read_dotenv("#" * (dotenv.DOTENV_CHARS_MAX + 1))
 
 
 @CALM

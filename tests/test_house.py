@@ -18,7 +18,9 @@ FLOORS = {
     "_ring": 0,
     "mulaw": 0,
     "events": 0,
-    "config": 0,
+    "setting_rules": 0,
+    "config": 0.5,  # on top of the rules it is written in
+    "dotenv": 0.5,
     "prompt": 0,
     "playout": 1,
     "amends": 2,

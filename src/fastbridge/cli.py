@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastbridge import __version__
-from fastbridge.config import ConfigError, Settings, load, read_dotenv
+from fastbridge.config import ConfigError, Settings, load
+from fastbridge.dotenv import read_dotenv
 
 EXIT_SETTINGS: Final = 2
 EXIT_FAILED: Final = 1

@@ -3,25 +3,45 @@
 The field list of `Settings` is the only place that knows a setting's variable, meaning and range.
 `load` reads a mapping (never the process environment itself), `describe`, `settings_markdown` and
 `dotenv_example` are drawn from the same list, so that code, documents and checks cannot differ.
-
-    ValueError
-    └── ConfigError      every wrong setting at once: variable, value, what is allowed, the fix
+The words it is written in (rule, field, problem, ConfigError) live in `setting_rules`.
 """
 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+
+from fastbridge.setting_rules import ConfigError, Problem, Rule
+from fastbridge.setting_rules import is_base_url as _is_base_url
+from fastbridge.setting_rules import is_host as _is_host
+from fastbridge.setting_rules import is_public_url as _is_public_url
+from fastbridge.setting_rules import matches as _matches
+from fastbridge.setting_rules import one_of as _one_of
+from fastbridge.setting_rules import real as _real
+from fastbridge.setting_rules import secret as _secret
+from fastbridge.setting_rules import text as _text
+from fastbridge.setting_rules import whole as _whole
+
+__all__ = [
+    "DEFAULTS",
+    "RULES",
+    "VARIABLES",
+    "ConfigError",
+    "Problem",
+    "Row",
+    "Settings",
+    "describe",
+    "dotenv_example",
+    "load",
+    "settings_markdown",
+]
 
 PREFIX: Final = "FASTBRIDGE_"
 BUILD_VARIABLES: Final = frozenset({"FASTBRIDGE_TRACE_RING"})  # setup.py reads it, not we
 INSTRUCTIONS_CHARS_MAX: Final = 24_000  # prompt.TEXT_CHARS_MAX; a test compares the two
-DOTENV_CHARS_MAX: Final = 262_144
 _FRAME_MS: Final = 20  # mulaw.FRAME_MS; rooms on one floor do not import each other
 _BYTES_PER_SECOND: Final = 8_000  # mulaw.SAMPLE_RATE_HZ, one byte a sample
 _SHOWN_CHARS_MAX: Final = 60
@@ -30,56 +50,6 @@ _DEFAULT_BUSINESS: Final = (
     "You answer the phone for a small business. Find out what the caller needs, answer briefly,"
     " and say so when you do not know. Offer to take a name, a number and a message."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One wrong setting, ready to print; the value of a secret is never in it."""
-
-    variable: str
-    value: str
-    allowed: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.variable} is {self.value}: allowed is {self.allowed}. Fix: {self.fix}."
-
-
-class ConfigError(ValueError):
-    """Settings are wrong; `problems` holds all of them, not only the first."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        self.problems = problems
-        count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-        super().__init__("\n  ".join([f"{count} wrong:", *map(str, problems)]))
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What one setting means and which values it takes (`low`, `high` for numbers)."""
-
-    kind: type[str | int | float]
-    doc: str
-    variable: str = ""
-    low: float = 0
-    high: float = 0
-    choices: tuple[str, ...] = ()
-    fits: Callable[[str], bool] | None = None
-    form: str = ""
-    secret: bool = False
-    chars_max: int = 500
-    lines: bool = False
-    empty_is_value: bool = False
-
-    @property
-    def allowed(self) -> str:
-        """The values that are taken, in words."""
-        if self.choices:
-            return " or ".join(f'"{choice}"' for choice in self.choices)
-        if self.kind is not str:
-            noun = "a whole number" if self.kind is int else "a number"
-            return f"{noun} from {self.low:.12g} to {self.high:.12g}"
-        return self.form or f"text of at most {self.chars_max} characters"
 
 
 class Row(NamedTuple):
@@ -91,63 +61,6 @@ class Row(NamedTuple):
     allowed: str
     doc: str
     secret: bool
-
-
-def _whole(default: int, low: int, high: int, doc: str) -> Any:
-    return field(default=default, metadata={"rule": Rule(int, doc, low=low, high=high)})
-
-
-def _real(default: float, low: float, high: float, doc: str) -> Any:
-    return field(default=default, metadata={"rule": Rule(float, doc, low=low, high=high)})
-
-
-def _one_of(default: str, choices: tuple[str, ...], doc: str) -> Any:
-    return field(default=default, metadata={"rule": Rule(str, doc, choices=choices)})
-
-
-def _text(default: str | None, doc: str, **more: Any) -> Any:
-    return field(default=default, metadata={"rule": Rule(str, doc, **more)})
-
-
-def _secret(doc: str, **more: Any) -> Any:
-    """A secret has no default and is left out of repr()."""
-    rule = Rule(str, doc, secret=True, **more)
-    return field(default=None, repr=False, metadata={"rule": rule})
-
-
-def _url(text: str) -> SplitResult | None:
-    """Return the parts of an URL that has a host and no login, query or fragment; else None."""
-    try:
-        url = urlsplit(text)
-        usable = bool(url.hostname) and (url.port is None or url.port > 0)
-    except ValueError:
-        return None
-    plain = not (url.username or url.password or url.query or url.fragment)
-    clean = not re.search(r"[\s?#\x00-\x20\x7f]", text)
-    return url if usable and plain and clean else None
-
-
-def _is_base_url(text: str) -> bool:
-    url = _url(text)
-    return url is not None and url.scheme in {"https", "http"}
-
-
-def _is_public_url(text: str) -> bool:
-    # Twilio opens the stream on port 443 only (protocols of Media Streams: `url` must be wss).
-    url = _url(text)
-    return url is not None and url.scheme == "https" and url.port in {None, 443}
-
-
-def _is_host(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", text) is not None
-    return True
-
-
-def _matches(pattern: str) -> Callable[[str], bool]:
-    return lambda text: re.fullmatch(pattern, text) is not None
 
 
 _NAME: Final[dict[str, Any]] = {
@@ -633,59 +546,3 @@ def dotenv_example() -> str:
         quote = '"' if " " in row.default else ""
         lines.append(f"#{row.variable}={quote}{row.default}{quote}")
     return "\n".join(lines) + "\n"
-
-
-_DOTENV_LINE: Final = re.compile(
-    r"""(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*
-    (?: '(?P<single>[^']*)' \s*(?:\#.*)?
-      | "(?P<double>(?:[^"\\]|\\.)*)" \s*(?:\#.*)?
-      | (?P<bare>(?!['"]) .*?) (?:(?<=\s)\#.*)?
-    )""",
-    re.VERBOSE,
-)
-_ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-def read_dotenv(text: str) -> dict[str, str]:
-    r"""Return the variables of a `.env` file: `[export] KEY=VALUE`, comments, both quotes.
-
-    Double quotes know \n, \r, \t; any other escaped character stands for itself. Nothing is
-    substituted, and a value ends with its line.
-
-    Raises:
-        ConfigError: with the number of every bad line (never its text: it may be a secret).
-    """
-    if len(text) > DOTENV_CHARS_MAX:
-        size = f"{len(text)} characters"
-        raise ConfigError((Problem(".env", size, f"{DOTENV_CHARS_MAX}", "shorten the file"),))
-    found: dict[str, str] = {}
-    problems: list[Problem] = []
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        match = _DOTENV_LINE.fullmatch(stripped)
-        if match is None:
-            fix = "write KEY=VALUE and close every quote"
-            problems.append(Problem(f".env line {number}", "unreadable", "KEY=VALUE", fix))
-        elif match["name"] in found:
-            fix = f"{match['name']} is set on an earlier line already; keep one of them"
-            problems.append(Problem(f".env line {number}", "a repetition", "each KEY once", fix))
-        else:
-            found[match["name"]] = _dotenv_value(match)
-    if problems:
-        raise ConfigError(tuple(problems))
-    return found
-
-
-def _dotenv_value(match: re.Match[str]) -> str:
-    if match["single"] is not None:
-        return match["single"]
-    if match["double"] is not None:
-        return re.sub(
-            r"\\(.)",
-            lambda found: _ESCAPES.get(found[1], found[1]),
-            match["double"],
-            flags=re.DOTALL,
-        )
-    return match["bare"].strip()

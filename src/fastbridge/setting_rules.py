@@ -1,0 +1,131 @@
+"""What a setting may be: its rule, the field that carries it, the checks of its text, its error.
+
+`config.Settings` is written in these words; nothing here knows a setting by name.
+
+    ValueError
+    └── ConfigError      every wrong setting at once: variable, value, what is allowed, the fix
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One wrong setting, ready to print; the value of a secret is never in it."""
+
+    variable: str
+    value: str
+    allowed: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.variable} is {self.value}: allowed is {self.allowed}. Fix: {self.fix}."
+
+
+class ConfigError(ValueError):
+    """Settings are wrong; `problems` holds all of them, not only the first."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+        super().__init__("\n  ".join([f"{count} wrong:", *map(str, problems)]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one setting means and which values it takes (`low`, `high` for numbers)."""
+
+    kind: type[str | int | float]
+    doc: str
+    variable: str = ""
+    low: float = 0
+    high: float = 0
+    choices: tuple[str, ...] = ()
+    fits: Callable[[str], bool] | None = None
+    form: str = ""
+    secret: bool = False
+    chars_max: int = 500
+    lines: bool = False
+    empty_is_value: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """The values that are taken, in words."""
+        if self.choices:
+            return " or ".join(f'"{choice}"' for choice in self.choices)
+        if self.kind is not str:
+            noun = "a whole number" if self.kind is int else "a number"
+            return f"{noun} from {self.low:.12g} to {self.high:.12g}"
+        return self.form or f"text of at most {self.chars_max} characters"
+
+
+def whole(default: int, low: int, high: int, doc: str) -> Any:
+    """Declare a whole number from `low` to `high`."""
+    return field(default=default, metadata={"rule": Rule(int, doc, low=low, high=high)})
+
+
+def real(default: float, low: float, high: float, doc: str) -> Any:
+    """Declare a number from `low` to `high`."""
+    return field(default=default, metadata={"rule": Rule(float, doc, low=low, high=high)})
+
+
+def one_of(default: str, choices: tuple[str, ...], doc: str) -> Any:
+    """Declare one of a few words."""
+    return field(default=default, metadata={"rule": Rule(str, doc, choices=choices)})
+
+
+def text(default: str | None, doc: str, **more: Any) -> Any:
+    """Declare a text; `more` goes to its Rule."""
+    return field(default=default, metadata={"rule": Rule(str, doc, **more)})
+
+
+def secret(doc: str, **more: Any) -> Any:
+    """A secret has no default and is left out of repr()."""
+    rule = Rule(str, doc, secret=True, **more)
+    return field(default=None, repr=False, metadata={"rule": rule})
+
+
+def _url(text: str) -> SplitResult | None:
+    """Return the parts of an URL that has a host and no login, query or fragment; else None."""
+    try:
+        url = urlsplit(text)
+        usable = bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        return None
+    plain = not (url.username or url.password or url.query or url.fragment)
+    clean = not re.search(r"[\s?#\x00-\x20\x7f]", text)
+    return url if usable and plain and clean else None
+
+
+def is_base_url(text: str) -> bool:
+    """Say whether `text` is an http(s) address without login or query."""
+    url = _url(text)
+    return url is not None and url.scheme in {"https", "http"}
+
+
+def is_public_url(text: str) -> bool:
+    """Say whether `text` is an https address on port 443."""
+    # Twilio opens the stream on port 443 only (protocols of Media Streams: `url` must be wss).
+    url = _url(text)
+    return url is not None and url.scheme == "https" and url.port in {None, 443}
+
+
+def is_host(text: str) -> bool:
+    """Say whether `text` is an IP address or a host name."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", text) is not None
+    return True
+
+
+def matches(pattern: str) -> Callable[[str], bool]:
+    """Return a check that the whole text matches `pattern`."""
+    return lambda text: re.fullmatch(pattern, text) is not None
