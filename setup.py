@@ -1,4 +1,4 @@
-"""Build the compiled ring; everything else about the package is in pyproject.toml."""
+"""Build the compiled ring, socket and scan; everything else about the package is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-HEADERS = (
-    "src/fastbridge/_ring_core.h",
-    "src/fastbridge/_base64.h",
-    "src/fastbridge/_atomics.h",
-)
+HEADERS = {
+    "_ring": ("_ring_core.h", "_base64.h", "_atomics.h"),
+    "_scan": ("_scan.h", "_base64.h", "_atomics.h"),
+    "_websocket": ("_websocket.h", "_atomics.h"),
+}
 
 
 class LoudBuild(build_ext):  # type: ignore[misc]  # setuptools ships no types
@@ -34,7 +34,7 @@ def demand_parts() -> None:
     missing = missing_parts()
     if missing:
         raise SystemExit(
-            "fastbridge cannot be built: its ring is compiled, without a Python fallback.\n"
+            "fastbridge cannot be built: its hot path is compiled, without a Python fallback.\n"
             + "\n".join(
                 f"  missing: {what}; on Debian: apt-get install {pkg}" for what, pkg in missing
             )
@@ -64,7 +64,7 @@ def finds_c_headers(compiler: str) -> bool:
 
 
 def extensions() -> list[Extension]:
-    """Translate the ring; FASTBRIDGE_TRACE_RING=1 builds it for gcov (tests/ring_coverage.sh).
+    """Translate the hot path; FASTBRIDGE_TRACE_RING=1 builds the ring for gcov (tests/ring_coverage.sh).
 
     gcov and not Cython's line tracing, because it sees the C core too and does not depend on the
     Python version: #line directives carry its counts back to `_ring.pyx`.
@@ -75,16 +75,20 @@ def extensions() -> list[Extension]:
     flags = [] if sys.platform == "win32" else ["-O2", "-Wall", "-Wextra", "-Wno-unused-function"]
     if tracing:
         flags = ["-O0", "--coverage"]
-    ring = Extension(
-        "fastbridge._ring",
-        ["src/fastbridge/_ring.pyx"],
-        depends=[h for h in HEADERS if Path(h).exists()],
-        extra_compile_args=flags,
-        extra_link_args=["--coverage"] if tracing else [],
-    )
+    found = [
+        Extension(
+            f"fastbridge.{name}",
+            [f"src/fastbridge/{name}.pyx"],
+            depends=[f"src/fastbridge/{header}" for header in headers],
+            extra_compile_args=flags,
+            extra_link_args=["--coverage"] if tracing else [],
+        )
+        for name, headers in HEADERS.items()
+        if name == "_ring" or not tracing
+    ]
     if tracing:
-        return list(cythonize([ring], force=True, emit_linenums=True, build_dir="build/traced"))
-    return list(cythonize([ring]))
+        return list(cythonize(found, force=True, emit_linenums=True, build_dir="build/traced"))
+    return list(cythonize(found))
 
 
 if __name__ == "__main__":

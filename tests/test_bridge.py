@@ -12,13 +12,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from driver import HEX, audio
 from fastbridge.bridge import Bridge
 from fastbridge.call import Call
 from fastbridge.events import SessionCreated
-from fastbridge.legs.carrier import CarrierLeg, text_frame
+from fastbridge.legs.carrier import CarrierLeg
 from rigs import Rig, RudeAi, bridge, settings_for
 
 
@@ -113,9 +113,8 @@ def test_a_barge_in_clears_cancels_and_truncates_over_real_sockets() -> None:
             await phone.wait_for("media", 30)
             (live,) = rig.totals.live
             assert isinstance(live, Bridge)
-            await live.ai._connection.send_raw(  # type: ignore[union-attr]
-                json.dumps({"type": "test.speech"})
-            )
+            assert live.ai is not None
+            live.ai.send(json.dumps({"type": "test.speech"}))
             await ai.wait_for("test.speech")
             live._ai_message(
                 b'{"type":"input_audio_buffer.speech_started","audio_start_ms":0,"item_id":"i"}'
@@ -497,34 +496,3 @@ def test_nothing_is_left_behind_after_many_calls() -> None:
     run(story)
     gc.collect()
     assert [one for one in gc.get_objects() if isinstance(one, Bridge | Call)] == []
-
-
-def test_messages_are_text_frames_of_every_length() -> None:
-    """Our own framing: 7-bit, 16-bit and 64-bit lengths are read back by a real client."""
-
-    async def story() -> None:
-        async def handle(request: web.Request) -> web.WebSocketResponse:
-            ws = web.WebSocketResponse(compress=False)
-            await ws.prepare(request)
-            for size in (0, 125, 126, 65_535, 65_536):
-                request.transport.write(text_frame(b"a" * size))  # type: ignore[union-attr]
-            await ws.receive()
-            return ws
-
-        app = web.Application()
-        app.router.add_get("/", handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.2)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        import aiohttp
-
-        async with aiohttp.ClientSession() as session:
-            ws = await session.ws_connect(f"http://127.0.0.1:{runner.addresses[0][1]}/")
-            for size in (0, 125, 126, 65_535, 65_536):
-                message = await ws.receive()
-                assert (message.type, len(message.data)) == (WSMsgType.TEXT, size)
-            await ws.close()
-        await runner.cleanup()
-
-    run(story)

@@ -38,7 +38,7 @@ def test_every_message_of_twilio_is_understood() -> None:
     )
     sound = bytes(range(160))
     payload = base64.b64encode(sound).decode()
-    assert stream.read(json.dumps(words.media(sound, 20))) == (payload, 160, 2112)
+    assert stream.read(json.dumps(words.media(sound, 20))) == (payload, 160, 2112, 20)
     assert stream.read(json.dumps(words.dtmf("7"))) == DigitPressed("7")
     assert stream.read(json.dumps(words.mark("g1s2:3"))) == MarkEchoed("g1s2:3")
     assert stream.read(json.dumps(words.stop())) == CarrierStopped("carrier_stopped")
@@ -58,7 +58,7 @@ def test_media_of_any_size_is_accepted() -> None:
     """Twilio does not promise 160 bytes a message."""
     stream, words = started()
     for size in (1, 159, 161, 4000):
-        payload, count, _ = stream.read(json.dumps(words.media(b"a" * size, 0)))  # type: ignore[misc]
+        payload, count, _, _ = stream.read(json.dumps(words.media(b"a" * size, 0)))  # type: ignore[misc]
         assert (len(base64.b64decode(payload)), count) == (size, size)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-import contextlib
 import logging
 import time
 from collections import Counter
@@ -157,7 +156,8 @@ class Bridge:
         self.worker.totals.join(self)
         self.worker.heartbeat.join(self)
         try:
-            await self._read_carrier()
+            self.carrier.open(self._carrier_text, self._carrier_binary)
+            await self.carrier.ended()
         except Exception:  # noqa: BLE001  a bug in one call ends that call only
             self._bug()
         finally:
@@ -182,29 +182,29 @@ class Bridge:
         self.log.error("bug: the call is ended", exc_info=True)  # noqa: LOG014  called while handling
         self.carrier.abort()
 
-    async def _read_carrier(self) -> None:
-        async for text in self.carrier.messages():
-            if text is None:
-                self._carrier_fault(CarrierError("binary", "a binary message; only text is known"))
-                continue
-            try:
-                arrived = self.stream.read(text)
-            except CarrierError as fault:
-                self._carrier_fault(fault)
-                if fault.reason == "wrong_format":
-                    self._handle(CarrierStopped("carrier_format_refused"))
-                    await self.carrier.close("carrier_format_refused")
-                continue
-            if isinstance(arrived, tuple):
-                self._caller_audio(*arrived)
+    def _carrier_text(self, text: bytes) -> None:
+        """Take one message of the carrier; called by its socket."""
+        try:
+            arrived = self.stream.read(text)
+            if arrived.__class__ is tuple:
+                self._caller_audio(*arrived)  # type: ignore[misc]
             elif arrived is not None:
-                self._carrier_event(arrived)
+                self._carrier_event(arrived)  # type: ignore[arg-type]
+        except CarrierError as fault:
+            self._carrier_fault(fault)
+            if fault.reason == "wrong_format":
+                self._handle(CarrierStopped("carrier_format_refused"))
+        except Exception:  # noqa: BLE001  a bug in one call ends that call only
+            self._bug()
 
-    def _caller_audio(self, payload: str, count: int, level: int) -> None:
+    def _carrier_binary(self, _: bytes) -> None:
+        self._carrier_fault(CarrierError("binary", "a binary message; only text is known"))
+
+    def _caller_audio(self, payload: str, count: int, level: int, _timestamp_ms: int) -> None:
         """Carry one caller frame to the AI, and let our own detector hear it when it should."""
         call, now_ns = self.call, time.monotonic_ns()
         if call.caller_audio(payload, count, level, now_ns) and (
-            self.ai is None or not self.ai.append(realtime.append(payload))
+            self.ai is None or not self.ai.append(payload)
         ):
             call.append_refused(count)
         if call.has_commands:
@@ -355,27 +355,26 @@ class Bridge:
             self._handle(AiLost(str(problem), refused=True))
             return
         leg = self.ai = AiLeg(connection, self.worker.settings.ai_write_limit_bytes)
-        writer = asyncio.create_task(self._write_ai(leg))
         try:
-            async for data in leg.messages():
-                self._ai_message(data)
-                if self.call.has_ended:
-                    break
+            # What the carrier's socket brings in one go leaves for the AI in one write.
+            self.carrier.socket.accompany(leg.socket)
+            leg.open(self._ai_text)
+            await leg.ended()
             self._handle(AiLost(leg.close_reason))
         except Exception:  # noqa: BLE001  a bug in one call ends that call only
             self._bug()
         finally:
-            # No await here: a second cancel would cut it short. `_release` waits for both.
+            # No await here: a second cancel would cut it short. `_release` waits for it.
             self.ai = None
-            writer.cancel()
-            self._loose += [writer, asyncio.create_task(leg.close())]
+            self._loose.append(asyncio.create_task(leg.close()))
 
-    async def _write_ai(self, leg: AiLeg) -> None:
-        """Write until the leg is closed; a broken socket shows itself to the reader too."""
-        from websockets.exceptions import ConnectionClosed
-
-        with contextlib.suppress(ConnectionClosed, ConnectionError, OSError):
-            await leg.write()
+    def _ai_text(self, data: bytes) -> None:
+        """Take one message of the AI; called by its socket."""
+        try:
+            if not self.call.has_ended:
+                self._ai_message(data)
+        except Exception:  # noqa: BLE001  a bug in one call ends that call only
+            self._bug()
 
     def _ai_message(self, data: bytes) -> None:
         now_ns = time.monotonic_ns()
@@ -435,7 +434,7 @@ class Bridge:
 
     def _do_append(self, command: AppendCallerAudio) -> None:
         for payload in command.payloads:
-            if self.ai is None or not self.ai.append(realtime.append(payload)):
+            if self.ai is None or not self.ai.append(payload):
                 self.call.append_refused(inspect_base64(payload))
 
     def _do_request(self, command: RequestResponse) -> None:

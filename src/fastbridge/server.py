@@ -24,7 +24,7 @@ from fastbridge.config import Settings
 from fastbridge.events import CarrierStarted
 from fastbridge.journal import Journal
 from fastbridge.legs.ai import AiDoor
-from fastbridge.legs.carrier import CarrierLeg
+from fastbridge.legs.carrier import CarrierLeg, upgrade
 from fastbridge.listening import engine
 from fastbridge.listening.rounds import Scorer
 from fastbridge.metrics import Collector
@@ -180,15 +180,10 @@ class Front:
         if busy := self._full():
             self.totals.rejected[busy] += 1
             return web.Response(status=503, text=f"{busy}\n")
-        ws = web.WebSocketResponse(
-            compress=False, max_msg_size=self.settings.message_max_bytes, timeout=2.0
-        )
-        await ws.prepare(request)
-        transport = request.transport
-        if transport is None:  # the peer was gone before the upgrade was answered
-            return ws
-        await Bridge(self.worker, CarrierLeg(ws, transport)).run()
-        return ws
+        response = await upgrade(request)
+        leg = CarrierLeg(request, self.settings.message_max_bytes)
+        await Bridge(self.worker, leg).run()
+        return response
 
     async def healthz(self, _: web.Request) -> web.Response:
         """Say that the process lives."""

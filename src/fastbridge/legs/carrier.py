@@ -1,93 +1,144 @@
-"""The carrier leg: one accepted WebSocket, written to without waiting.
+"""The carrier leg: one accepted WebSocket, its bytes read and written by compiled code.
 
-aiohttp upgrades, reads, pongs and closes. Our own frames go straight to its transport: a barge-in
-must not await, and a server's text frame is two to ten header bytes before the message (RFC 6455
-section 5.2, unmasked; no extension was negotiated, so nothing else may touch the payload).
+aiohttp accepts the connection, routes and authenticates the request and answers the upgrade; then
+`_websocket.Socket` becomes the transport's protocol and calls the bridge once per message, without
+a queue or a task in between. aiohttp still owns the connection: its protocol hears of the loss,
+its shutdown cancels the call's handler, and the handler's end closes the transport.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import contextlib
+import hashlib
 import socket
-import struct
-from collections.abc import AsyncIterator
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import hdrs, web
+
+from fastbridge import _websocket
+from fastbridge._websocket import Socket
 
 # Bytes the kernel may hold unsent before it calls the socket full: a flushed answer must not sit
 # there. Three frames of 305 bytes.
 NOTSENT_LOWAT_BYTES: Final = 1024
 CLOSE_PATIENCE_S: Final = 2.0
-_SHORT: Final = 126
-_LONG: Final = 65536
+# RFC 6455 section 1.3: what a server adds to the client's key to prove that it understood.
+KEY_SUFFIX: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+KEY_BYTES: Final = 16
 
 
-def text_frame(message: bytes) -> bytes:
-    """Return one unmasked, final WebSocket text frame."""
-    size = len(message)
-    if size < _SHORT:
-        return struct.pack("!BB", 0x81, size) + message
-    if size < _LONG:
-        return struct.pack("!BBH", 0x81, 126, size) + message
-    return struct.pack("!BBQ", 0x81, 127, size) + message
+async def upgrade(request: web.Request) -> web.StreamResponse:
+    """Answer a WebSocket upgrade (RFC 6455 section 4.2.2); no extension, no subprotocol.
+
+    Raises:
+        web.HTTPBadRequest: the request is no upgrade to WebSocket 13.
+    """
+    headers = request.headers
+    wants = headers.get(hdrs.UPGRADE, "").strip().lower() == "websocket"
+    if not wants or "upgrade" not in headers.get(hdrs.CONNECTION, "").lower():
+        raise web.HTTPBadRequest(text="this address speaks WebSocket: upgrade the connection\n")
+    version = headers.get(hdrs.SEC_WEBSOCKET_VERSION, "")
+    if version != "13":
+        raise web.HTTPBadRequest(
+            text=f"WebSocket version {version[:20]!r}: only 13 is spoken\n",
+            headers={hdrs.SEC_WEBSOCKET_VERSION: "13"},
+        )
+    key = headers.get(hdrs.SEC_WEBSOCKET_KEY, "")
+    try:
+        is_key = len(base64.b64decode(key, validate=True)) == KEY_BYTES
+    except (binascii.Error, ValueError):
+        is_key = False
+    if not is_key:
+        raise web.HTTPBadRequest(text="Sec-WebSocket-Key must be base64 of 16 bytes\n")
+    proof = hashlib.sha1(key.encode() + KEY_SUFFIX, usedforsecurity=False).digest()
+    response = web.StreamResponse(
+        status=101,
+        headers={
+            hdrs.UPGRADE: "websocket",
+            hdrs.CONNECTION: "Upgrade",
+            hdrs.SEC_WEBSOCKET_ACCEPT: base64.b64encode(proof).decode(),
+        },
+    )
+    response.force_close()  # nothing of HTTP follows on this connection
+    await response.prepare(request)
+    return response
 
 
 class CarrierLeg:
-    """One media socket of a carrier."""
+    """One media socket of a carrier, after its upgrade."""
 
-    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.WriteTransport) -> None:
-        self._ws = ws
-        self._transport = transport
-        self.written_messages = 0
-        self.end_reason = "carrier_lost"
-        self._prepare_socket()
+    def __init__(self, request: web.Request, message_bytes_max: int) -> None:
+        self._transport = request.transport
+        self._protocol = request.protocol
+        self.socket = Socket(is_client=False, message_bytes_max=message_bytes_max)
+        self.send = self.socket.send
+        self._ended = asyncio.Event()
+        self._lost = asyncio.Event()
 
-    def _prepare_socket(self) -> None:
-        """Keep flushed bytes out of the kernel: no Nagle, and a small unsent mark."""
-        raw = self._transport.get_extra_info("socket")
-        if raw is None:
+    def open(self, on_text: Callable[[bytes], None], on_binary: Callable[[bytes], None]) -> None:
+        """Let each message be a call, from now on; one that is there already is one at once."""
+        if self._transport is None:  # the peer was gone before the upgrade was answered
+            self._ended.set()
+            self._lost.set()
             return
-        # A socket that is no TCP socket (a test's socket pair) has neither option.
-        with contextlib.suppress(OSError):
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+        _prepare_socket(self._transport)
+        self._protocol.keep_alive(False)  # noqa: FBT003  aiohttp's signature
+        self.socket.attach(self._transport, on_text, on_binary, self._ended.set, self._on_lost)
+        # Bytes that came behind the request lie with aiohttp; its parser's door hands them over.
+        parser: Any = self.socket
+        self._protocol.set_parser(parser)
 
-    def send(self, *messages: bytes) -> None:
-        """Write text messages in one go; a closing transport drops them, as the call is over."""
-        if not self._transport.is_closing():
-            self.written_messages += len(messages)
-            self._transport.write(b"".join(map(text_frame, messages)))
+    def _on_lost(self, problem: Exception | None) -> None:
+        """aiohttp's protocol owned the transport first and cleans up what it knows of it."""
+        self._lost.set()
+        self._protocol.connection_lost(problem)
+
+    @property
+    def end_reason(self) -> str:
+        """Return why the socket ended: `carrier_lost`, `carrier_too_large`, `carrier_broken`."""
+        if not self.socket.has_failed:
+            return "carrier_lost"
+        is_large = self.socket.close_code == _websocket.TOO_LARGE
+        return "carrier_too_large" if is_large else "carrier_broken"
 
     @property
     def unsent_bytes(self) -> int:
         """Return how many bytes wait in our own process for the carrier's socket."""
-        return self._transport.get_write_buffer_size()
+        return self.socket.unsent_bytes
 
-    async def messages(self) -> AsyncIterator[str | bytes | None]:
-        """Yield each text message, None for a binary one, until the socket is closed.
-
-        A message over the size limit, or broken framing, ends the socket: aiohttp answers with
-        close code 1009 or 1002, and `end_reason` tells afterwards.
-        """
-        async for message in self._ws:
-            if message.type is WSMsgType.ERROR:
-                too_large = getattr(message.data, "code", None) == WSCloseCode.MESSAGE_TOO_BIG
-                self.end_reason = "carrier_too_large" if too_large else "carrier_broken"
-                return
-            yield message.data if message.type is WSMsgType.TEXT else None
+    async def ended(self) -> None:
+        """Wait until the carrier has closed, broken the protocol, or vanished."""
+        await self._ended.wait()
 
     async def close(self, reason: str) -> None:
         """Close the socket; a carrier that does not answer is cut off."""
+        self.socket.close(_websocket.OK, reason)
+        transport = self.socket.transport
+        if self.socket.has_failed and transport is not None and transport.can_write_eof():
+            # It may not understand our complaint, or not read on: it will see the end of the data.
+            transport.write_eof()
         try:
             async with asyncio.timeout(CLOSE_PATIENCE_S):
-                await self._ws.close(code=WSCloseCode.OK, message=reason.encode()[:120])
+                await self._lost.wait()
         except TimeoutError:
             self.abort()
 
     def abort(self) -> None:
         """Cut the connection at once, without a closing handshake."""
-        if isinstance(self._transport, asyncio.Transport) or hasattr(self._transport, "abort"):
-            self._transport.abort()
+        self.socket.abort()
+
+
+def _prepare_socket(transport: asyncio.BaseTransport) -> None:
+    """Keep flushed bytes out of the kernel: no Nagle, and a small unsent mark."""
+    raw = transport.get_extra_info("socket")
+    if raw is None:
+        return
+    # A socket that is no TCP socket (a test's socket pair) has neither option.
+    with contextlib.suppress(OSError):
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)

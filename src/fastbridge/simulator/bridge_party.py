@@ -226,7 +226,7 @@ class BridgeParty:
                 self._template_bytes = (len(head), len(tail))
             self._handle(arrived)
 
-    def _caller_audio(self, payload: str, count: int, level: int) -> None:
+    def _caller_audio(self, payload: str, count: int, level: int, _timestamp_ms: int) -> None:
         call, now_ns = self.call, self._agenda.now_ns
         if call.has_ended:
             return

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from fastbridge._scan import scan_delta
 from fastbridge.config import Settings
 from fastbridge.events import (
     AiErrored,
@@ -57,7 +58,7 @@ class _Message(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
-class Delta(msgspec.Struct):
+class Delta(NamedTuple):
     """AI audio of any length: base64 mu-law of one item of one response."""
 
     response_id: str
@@ -65,11 +66,16 @@ class Delta(msgspec.Struct):
     delta: str
 
 
+# The append of a caller frame: its base64 goes between these two.
+APPEND_HEAD: Final = b'{"type":"input_audio_buffer.append","audio":"'
+APPEND_TAIL: Final = b'"}'
+
+
 _decode = msgspec.json.Decoder(_Message).decode
 
 
 def read(data: bytes | str) -> Delta | Event | None:
-    """Translate one server event.
+    """Translate one server event; the compiled scan knows audio deltas, the parser the rest.
 
     Returns:
         A `Delta` for audio, an event, or None for a type the bridge has no use for.
@@ -77,6 +83,12 @@ def read(data: bytes | str) -> Delta | Event | None:
     Raises:
         AiError: with one of `REASONS`; nothing has changed.
     """
+    found = scan_delta(data)
+    return parse(data) if found is None else Delta(*found)
+
+
+def parse(data: bytes | str) -> Delta | Event | None:
+    """Do what `read` does without the scan: the judge of what the scan may answer."""
     try:
         message = _decode(data)
     except msgspec.ValidationError as problem:
@@ -187,7 +199,7 @@ _READERS: Final[dict[str, Callable[[_Message], Event | None]]] = {
 
 def append(payload: str) -> str:
     """Return the event that appends one caller frame; `payload` is proven base64."""
-    return f'{{"type":"input_audio_buffer.append","audio":"{payload}"}}'
+    return f"{APPEND_HEAD.decode()}{payload}{APPEND_TAIL.decode()}"
 
 
 def session_update(settings: Settings, instructions: str) -> str:

@@ -7,11 +7,12 @@ To Twilio: media, mark, clear; any further field is answered by its warning 3195
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from fastbridge._ring import measure_base64
+from fastbridge._scan import scan_media
 from fastbridge.events import CarrierStarted, CarrierStopped, DigitPressed, MarkEchoed
 from fastbridge.wire.faults import CarrierError
 
@@ -47,6 +48,7 @@ class _Start(msgspec.Struct):
 class _Media(msgspec.Struct):
     payload: str
     track: str = "inbound"
+    timestamp: Any = None
 
 
 class _Named(msgspec.Struct):
@@ -70,6 +72,16 @@ _decode = msgspec.json.Decoder(_Message).decode
 
 
 Arrived = CarrierStarted | MarkEchoed | DigitPressed | CarrierStopped
+# Base64, its length in bytes, its level (mean 14-bit amplitude), the carrier's clock in
+# milliseconds (-1: it did not say).
+CallerAudio = tuple[str, int, int, int]
+TIMESTAMP_DIGITS_MAX: Final = 12
+
+
+def _timestamp_ms(value: Any) -> int:
+    """Return Twilio's `timestamp`, a string of digits, as a number; -1 for anything else."""
+    is_digits = isinstance(value, str) and value.isascii() and value.isdecimal()
+    return int(value) if is_digits and len(value) <= TIMESTAMP_DIGITS_MAX else -1
 
 
 class TwilioStream:
@@ -77,17 +89,22 @@ class TwilioStream:
 
     def __init__(self) -> None:
         self.stream_sid = ""
+        self._sid = b""
 
-    def read(self, text: str | bytes) -> tuple[str, int, int] | Arrived | None:
-        """Translate one text message.
+    def read(self, text: str | bytes) -> CallerAudio | Arrived | None:
+        """Translate one text message; the compiled scan knows the commonest, the parser the rest.
 
         Returns:
-            `(payload, bytes, level)` for caller audio (level: mean 14-bit amplitude), an event, or
-            None for what needs no action (`connected`, an outbound track's audio).
+            `(payload, bytes, level, timestamp_ms)` for caller audio (see `CallerAudio`), an event,
+            or None for what needs no action (`connected`, an outbound track's audio).
 
         Raises:
             CarrierError: with one of `REASONS`; nothing has changed.
         """
+        return scan_media(text, self._sid) or self.parse(text)
+
+    def parse(self, text: str | bytes) -> CallerAudio | Arrived | None:
+        """Do what `read` does without the scan: the judge of what the scan may answer."""
         try:
             message = _decode(text)
         except msgspec.ValidationError as problem:
@@ -98,7 +115,7 @@ class TwilioStream:
             return self._media(message)
         return self._control(message)
 
-    def _media(self, message: _Message) -> tuple[str, int, int] | None:
+    def _media(self, message: _Message) -> CallerAudio | None:
         if not self.stream_sid:
             raise CarrierError("media_before_start", "media before start")
         self._check_stream(message)
@@ -110,7 +127,7 @@ class TwilioStream:
         measured = measure_base64(media.payload)
         if measured >> 16 <= 0:
             raise CarrierError("bad_payload", "`media.payload` is empty or not base64")
-        return media.payload, measured >> 16, measured & 0xFFFF
+        return media.payload, measured >> 16, measured & 0xFFFF, _timestamp_ms(media.timestamp)
 
     def _control(self, message: _Message) -> Arrived | None:
         match message.event:
@@ -157,6 +174,7 @@ class TwilioStream:
         if len(start.custom_parameters) > PARAMETERS_MAX:
             raise CarrierError("wrong_schema", f"more than {PARAMETERS_MAX} customParameters")
         self.stream_sid = message.stream_sid
+        self._sid = message.stream_sid.encode()
         return CarrierStarted(
             stream_sid=message.stream_sid,
             call_sid=start.call_sid,
