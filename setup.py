@@ -1,4 +1,4 @@
-"""Build the compiled ring, socket and scan; everything else about the package is in pyproject.toml."""
+"""Build the compiled hot path (ring, clocks, scan, socket); everything else about the package is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from setuptools.command.build_ext import build_ext
 
 HEADERS = {
     "_ring": ("_ring_core.h", "_base64.h", "_atomics.h"),
+    "_clocks": (),
     "_scan": ("_scan.h", "_base64.h", "_atomics.h"),
     "_websocket": ("_websocket.h", "_atomics.h"),
 }

@@ -8,57 +8,12 @@ a detector's report is late by its own padding and by the way to the AI.
 
 from __future__ import annotations
 
-from array import array
-from typing import Final
-
-from fastbridge.mulaw import NS_PER_MS, ns_of_bytes
+from fastbridge._clocks import ARRIVALS_KEPT, InputClock
+from fastbridge.mulaw import NS_PER_MS
 from fastbridge.playout import Playout
 from fastbridge.talk import Doubt
 
-# Arrival times of the last caller frames: 1,024 messages are about 20 s at 20 ms each.
-ARRIVALS_KEPT: Final = 1024
-
-
-class InputClock:
-    """The map from the AI's input clock (bytes appended) to when the caller's audio arrived."""
-
-    __slots__ = ("_ends", "_times", "_used", "appended_bytes")
-
-    def __init__(self) -> None:
-        self.appended_bytes = 0
-        self._ends = array("q", bytes(8 * ARRIVALS_KEPT))
-        self._times = array("q", bytes(8 * ARRIVALS_KEPT))
-        self._used = 0
-
-    def append(self, count: int, arrived_ns: int) -> None:
-        """Book `count` bytes appended to the AI's input, which arrived at a time."""
-        self.appended_bytes += count
-        slot = self._used % ARRIVALS_KEPT
-        self._ends[slot] = self.appended_bytes
-        self._times[slot] = arrived_ns
-        self._used += 1
-
-    def withdraw(self, count: int) -> None:
-        """Take back the latest append: the AI's socket refused it, its clock did not move."""
-        if self._used:
-            self.appended_bytes -= count
-            self._used -= 1
-
-    def arrival_ns(self, input_bytes: int, now_ns: int) -> int:
-        """Return when the byte with this index of the AI's input reached the bridge.
-
-        Beyond what was appended: now. Older than what is remembered: the oldest known time.
-        """
-        if input_bytes >= self.appended_bytes:
-            return now_ns
-        found_ns = now_ns
-        for back in range(1, min(self._used, ARRIVALS_KEPT) + 1):
-            slot = (self._used - back) % ARRIVALS_KEPT
-            found_ns = self._times[slot] - ns_of_bytes(max(self._ends[slot] - input_bytes, 0))
-            previous = self._ends[(slot - 1) % ARRIVALS_KEPT] if back < self._used else 0
-            if previous <= input_bytes:
-                break
-        return found_ns
+__all__ = ["ARRIVALS_KEPT", "EchoGuard", "InputClock"]
 
 
 class EchoGuard:

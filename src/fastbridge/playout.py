@@ -16,26 +16,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from fastbridge._clocks import ASSUMED_JITTER_NS, LAGS_KEPT, CarrierClock
 from fastbridge._ring import FULL, STALE, MulawRing
 from fastbridge.mulaw import (
     FRAME_BYTES,
     NS_PER_MS,
     bytes_of_ms,
-    bytes_of_ns,
     ms_of_bytes,
-    ns_of_bytes,
 )
 
 MARK_EVERY_BYTES: Final = bytes_of_ms(100)
 HEAD_MARK_EVERY_BYTES: Final = bytes_of_ms(40)
 HEAD_BYTES: Final = bytes_of_ms(400)
-# Before the carrier has echoed a single mark its round trip is unknown; this much is assumed.
-ASSUMED_LAG_NS: Final = 200 * NS_PER_MS
-LAGS_KEPT: Final = 16
-# Until this many echoes came, the jitter is taken to be at least this.
-JITTER_LAGS: Final = 8
-ASSUMED_JITTER_NS: Final = 60 * NS_PER_MS
-ANCHORS_KEPT: Final = 64
 # An echo later than the lowest lag by more than this is overdue: the carrier lags its model.
 ECHO_SLACK_NS: Final = 20 * NS_PER_MS
 # Beats further apart than this: our own loop stood still, and echoes waited unread meanwhile.
@@ -103,78 +95,6 @@ class Mark:
     due_ns: int
     is_fence: bool = False
     is_tail: bool = False
-
-
-class CarrierClock:
-    """The model of the carrier's buffer: what it has been sent, and what it has played by now."""
-
-    __slots__ = ("_anchors", "lags", "lowest_lag_ns", "sent_wire_bytes")
-
-    def __init__(self, now_ns: int) -> None:
-        # (since when, from which wire byte): the model plays on from each anchor.
-        self._anchors: deque[tuple[int, int]] = deque([(now_ns, 0)], maxlen=ANCHORS_KEPT)
-        self.sent_wire_bytes = 0
-        self.lags: deque[int] = deque(maxlen=LAGS_KEPT)
-        self.lowest_lag_ns = ASSUMED_LAG_NS
-
-    def played(self, at_ns: int) -> int:
-        """Return how many wire bytes the model has played at a time, also one in the past."""
-        upper = self.sent_wire_bytes
-        for since_ns, wire in reversed(self._anchors):
-            if at_ns >= since_ns:
-                return min(upper, wire + bytes_of_ns(at_ns - since_ns))
-            upper = wire
-        return upper
-
-    def unplayed(self, now_ns: int) -> int:
-        """Return how many wire bytes the carrier still holds."""
-        return self.sent_wire_bytes - self.played(now_ns)
-
-    def write(self, count: int, now_ns: int) -> bool:
-        """Count bytes written to the carrier; True when its buffer was dry before."""
-        was_dry = self.played(now_ns) == self.sent_wire_bytes
-        if was_dry:
-            self._anchors.append((now_ns, self.sent_wire_bytes))
-        self.sent_wire_bytes += count
-        return was_dry
-
-    def clear(self, now_ns: int) -> None:
-        """Forget what the carrier has not played: it was told to."""
-        self._anchors.append((now_ns, self.sent_wire_bytes))
-
-    def dry_ns(self) -> int:
-        """Return when the model's buffer runs, or ran, dry."""
-        since_ns, wire = self._anchors[-1]
-        return since_ns + ns_of_bytes(self.sent_wire_bytes - wire)
-
-    def learn(self, lag_ns: int) -> None:
-        """Take one measured lag (echo of a mark minus its due time on the model)."""
-        lag_ns = max(lag_ns, 0)
-        self.lowest_lag_ns = lag_ns if not self.lags else min(self.lowest_lag_ns, lag_ns)
-        self.lags.append(lag_ns)
-
-    @property
-    def one_way_ns(self) -> int:
-        """Return half of the lowest lag seen: the way to the ear without jitter."""
-        return self.lowest_lag_ns // 2
-
-    @property
-    def ear_delay_ns(self) -> int:
-        """Return how far the ear is behind the model, at the worst of the recent marks.
-
-        The lowest lag is one trip there and one back; half of it is the way to the ear. Whatever
-        recent marks needed beyond it may have been the way there, so all of it is subtracted:
-        jitter cannot put the position that follows beyond what the carrier had played.
-        """
-        if not self.lags:
-            return ASSUMED_LAG_NS
-        return self.lowest_lag_ns // 2 + self.jitter_ns
-
-    @property
-    def jitter_ns(self) -> int:
-        """Return what recent echoes needed beyond the fastest; few echoes do not know it yet."""
-        seen_ns = max(self.lags) - self.lowest_lag_ns
-        return seen_ns if len(self.lags) >= JITTER_LAGS else max(seen_ns, ASSUMED_JITTER_NS)
 
 
 class Playout:
@@ -271,7 +191,11 @@ class Playout:
 
     def next_message(self, now_ns: int) -> bytes | None:
         """Return the next finished media message while the carrier is less than `lead` ahead."""
-        if self.ring.is_held:
+        ring = self.ring
+        if ring.is_held:
+            return None
+        if ring.readable_bytes == 0:
+            self._count_underrun(now_ns)
             return None
         # A carrier that lags its model has played less: what it holds is counted from there.
         at_ns = now_ns - self._overdue_ns(now_ns)
@@ -396,11 +320,12 @@ class Playout:
 
         Something between the model and the ear stalled for at least that long.
         """
-        if not self.clock.lags:
+        clock = self.clock
+        if not self._marks or not clock.has_lags:
             return 0
         # Ordinary jitter is no stall; but one old stall among the lags must not excuse the next.
-        jitter_ns = min(self.clock.jitter_ns, ASSUMED_JITTER_NS)
-        patience_ns = self.clock.lowest_lag_ns + ECHO_SLACK_NS + jitter_ns
+        jitter_ns = min(clock.jitter_ns, ASSUMED_JITTER_NS)
+        patience_ns = clock.lowest_lag_ns + ECHO_SLACK_NS + jitter_ns
         while self._marks:
             oldest = self._marks[0]
             waited_ns = now_ns - oldest.due_ns - self._unread_ns(oldest, now_ns)
@@ -475,7 +400,7 @@ class Playout:
 
     def _is_late(self, mark: Mark, now_ns: int) -> bool:
         """Say whether an echo is, or would be, later now than the way back explains."""
-        jitter_ns = self.clock.jitter_ns if self.clock.lags else 0
+        jitter_ns = self.clock.jitter_ns if self.clock.has_lags else 0
         waited_ns = now_ns - mark.due_ns - self._unread_ns(mark, now_ns)
         return waited_ns > self.clock.lowest_lag_ns + ECHO_SLACK_NS + jitter_ns
 
@@ -514,8 +439,14 @@ class Playout:
         Under jitter the ear may be behind the model: while the echo of the last byte's mark is
         out, and not lost, the talkspurt is not over.
         """
-        if self.unheard_bytes(now_ns) > 0:
+        written = self.ring.write_position
+        # Nothing is heard that was not sent: what was never sent needs no look at the clock.
+        if written > self._sent or (
+            written > self._heard and written > self.heard_position(now_ns)
+        ):
             return True
+        if not self._marks:
+            return False
         self._overdue_ns(now_ns)
         last = self._marks[-1] if self._marks else None
         return last is not None and last.segment == self.segment and last.is_tail
@@ -578,7 +509,7 @@ class Playout:
         """
         self._base_before = self._base
         self._base = self._freeze_heard(now_ns)
-        jitter_ns = self.clock.jitter_ns if self.clock.lags else 0
+        jitter_ns = self.clock.jitter_ns if self.clock.has_lags else 0
         self._cleared_segment = self.segment
         self._cleared_wire_bytes = self.clock.played(now_ns - jitter_ns)
         if self._is_model_ahead(now_ns):
@@ -662,4 +593,4 @@ class Playout:
         return mark
 
 
-__all__ = ["FULL", "STALE", "CarrierClock", "HeardItem", "Item", "Mark", "Playout"]
+__all__ = ["FULL", "LAGS_KEPT", "STALE", "CarrierClock", "HeardItem", "Item", "Mark", "Playout"]

@@ -12,17 +12,26 @@ time; levels are mean absolute amplitudes of a frame in G.711's 14 bits (`measur
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+from fastbridge._clocks import Loudness, NoiseFloor
 from fastbridge.mulaw import FRAME_MS
+
+__all__ = [
+    "EnergyLimits",
+    "EnergyRules",
+    "NoiseFloor",
+    "Rules",
+    "SileroLimits",
+    "SileroRules",
+    "Spurt",
+    "Stage",
+]
 
 SCORE_WINDOW_MS: Final = 32
 """What one `SpeechScore` has looked at: 256 samples at 8 kHz."""
-NOISE_BLOCK_MS: Final = 400
-NOISE_BLOCKS: Final = 8
 
 
 class Stage(StrEnum):
@@ -77,60 +86,6 @@ class Rules(Protocol):
 
     def reset(self) -> None:
         """Forget the present sound; the bar and the noise floor stay."""
-
-
-class NoiseFloor:
-    """The loudness of the line without the caller: the least level of the last 3.2 s.
-
-    Speech pauses within that time, so its pauses are the floor; a steady tone becomes the floor
-    after it. Until the first block of 400 ms is full the line counts as silent.
-    """
-
-    __slots__ = ("_blocks", "_least", "_left_ms")
-
-    def __init__(self) -> None:
-        self._blocks: deque[int] = deque(maxlen=NOISE_BLOCKS)
-        self._least = -1
-        self._left_ms = NOISE_BLOCK_MS
-
-    def hear(self, level: int) -> int:
-        """Take a frame's level; return the floor."""
-        if self._least < 0 or level < self._least:
-            self._least = level
-        self._left_ms -= FRAME_MS
-        if self._left_ms <= 0:
-            self._blocks.append(self._least)
-            self._least, self._left_ms = -1, NOISE_BLOCK_MS
-        # Full blocks only: the running one may hold nothing but a word that just began.
-        return min(self._blocks, default=0)
-
-
-class _Loudness:
-    """Where the present run of frames above the noise began, and where the last one ended."""
-
-    __slots__ = ("began_ms", "gap_ms", "is_loud", "loud_ms", "noise", "quiet_level", "ratio")
-
-    def __init__(self, quiet_level: int, ratio: float, gap_ms: int) -> None:
-        self.noise = NoiseFloor()
-        self.quiet_level = quiet_level
-        self.ratio = ratio
-        self.gap_ms = gap_ms
-        self.began_ms = 0
-        self.loud_ms = -gap_ms
-        self.is_loud = False
-
-    def hear(self, level: int, at_ms: int) -> float:
-        """Take a frame; return its level as a multiple of the noise.
-
-        Loud is `ratio` times the noise, and never less than `quiet_level`, however quiet the line.
-        """
-        noise = self.noise.hear(level)
-        self.is_loud = level >= max(self.ratio * noise, self.quiet_level)
-        if self.is_loud:
-            if at_ms - FRAME_MS - self.loud_ms >= self.gap_ms:
-                self.began_ms = at_ms - FRAME_MS
-            self.loud_ms = at_ms
-        return level / max(noise, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +146,7 @@ class SileroRules:
     def __init__(self, limits: SileroLimits | None = None, *, quiet_level: int = 12) -> None:
         """Take the thresholds and the level under which a frame is silence."""
         self.limits = limits or SileroLimits()
-        self._loudness = _Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
+        self._loudness = Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
         self.is_guarded = False
         self._bar = 0.0
         self._bar_ms = 0
@@ -225,7 +180,9 @@ class SileroRules:
 
         Returns the end of a sound whose scores stopped coming.
         """
-        self._relax(at_ms)
+        if self._bar > 0.0:
+            self._relax(at_ms)
+        self._bar_ms = at_ms
         self._loudness.hear(level, at_ms)
         if self._stage is Stage.QUIET or at_ms - self._score_ms < self.limits.scores_late_ms:
             return None
@@ -234,15 +191,17 @@ class SileroRules:
         return self._end_if_over(at_ms)
 
     def _relax(self, at_ms: int) -> None:
-        if self._bar > 0.0 and at_ms > self._bar_ms:
+        if at_ms > self._bar_ms:
             sunk = 0.1 * (at_ms - self._bar_ms) / self.limits.relax_ms
             self._bar = max(self._bar - sunk, 0.0)
-        self._bar_ms = at_ms
 
     def score(self, at_ms: int, probability: float) -> Spurt | None:
         """Take one window; return the change of stage it brings, if any."""
         limits = self.limits
         self._score_ms = max(at_ms, self._score_ms)
+        if self._stage is Stage.QUIET and probability == 0.0:
+            self._streak = 0
+            return None  # most scores of a call: nobody speaks, and nobody did
         added = self._bar + (limits.guarded_step if self.is_guarded else 0.0)
         suspect = min(limits.suspect_probability + added, limits.probability_max)
         sure = min(limits.sure_probability + added, limits.probability_max)
@@ -337,7 +296,7 @@ class EnergyRules:
     def __init__(self, limits: EnergyLimits | None = None, *, quiet_level: int = 12) -> None:
         """Take the thresholds and the level under which a frame is silence."""
         self.limits = limits or EnergyLimits()
-        self._loudness = _Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
+        self._loudness = Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
         self._added = 0.0
         self.is_guarded = False
         self.reset()

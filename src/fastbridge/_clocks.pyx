@@ -1,0 +1,235 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=True, embedsignature=True, embedsignature.format=clinic
+# cython: binding=False
+"""The small models that every frame of every call asks: compiled, because they are asked so often.
+
+Plain arithmetic on integers of fixed size, no allocation, no clock of their own. The contract of
+every name is in `_clocks.pyi`; their slow twins in `tests/clocks_oracle.py` say what is right.
+"""
+
+from libc.stdint cimport int64_t
+
+
+cdef enum:
+    ANCHORS = 64
+    LAGS = 16
+    ARRIVALS = 1024
+    BLOCKS = 8
+    BLOCK_MS = 400
+    FRAME_MS = 20
+    NS_PER_BYTE = 125000
+    ASSUMED_LAG = 200000000
+    ASSUMED_JITTER = 60000000
+    KNOWN_LAGS = 8
+
+ANCHORS_KEPT = ANCHORS
+LAGS_KEPT = LAGS
+ARRIVALS_KEPT = ARRIVALS
+NOISE_BLOCKS = BLOCKS
+NOISE_BLOCK_MS = BLOCK_MS
+ASSUMED_LAG_NS = ASSUMED_LAG
+ASSUMED_JITTER_NS = ASSUMED_JITTER
+JITTER_LAGS = KNOWN_LAGS
+
+
+cdef class CarrierClock:
+    """The model of the carrier's buffer: what it has been sent, and what it has played by now."""
+
+    cdef readonly int64_t sent_wire_bytes, lowest_lag_ns
+    # Since when, from which wire byte: the model plays on from each anchor; the newest is last.
+    cdef int64_t[ANCHORS] _since_ns
+    cdef int64_t[ANCHORS] _wire
+    cdef int64_t _anchors
+    cdef int64_t[LAGS] _lags
+    cdef int64_t _lag_count
+
+    def __init__(self, int64_t now_ns):
+        self.sent_wire_bytes = 0
+        self.lowest_lag_ns = ASSUMED_LAG
+        self._lag_count = 0
+        self._since_ns[0] = now_ns
+        self._wire[0] = 0
+        self._anchors = 1
+
+    cdef void _anchor(self, int64_t now_ns) noexcept:
+        self._since_ns[self._anchors % ANCHORS] = now_ns
+        self._wire[self._anchors % ANCHORS] = self.sent_wire_bytes
+        self._anchors += 1
+
+    cdef int64_t _played(self, int64_t at_ns) noexcept:
+        cdef int64_t upper = self.sent_wire_bytes
+        cdef int64_t slot, number = self._anchors - 1
+        cdef int64_t oldest = self._anchors - ANCHORS if self._anchors > ANCHORS else 0
+        while number >= oldest:
+            slot = number % ANCHORS
+            if at_ns >= self._since_ns[slot]:
+                return min(upper, self._wire[slot] + (at_ns - self._since_ns[slot]) // NS_PER_BYTE)
+            upper = self._wire[slot]
+            number -= 1
+        return upper
+
+    cdef int64_t _dry(self) noexcept:
+        cdef int64_t slot = (self._anchors - 1) % ANCHORS
+        return self._since_ns[slot] + (self.sent_wire_bytes - self._wire[slot]) * NS_PER_BYTE
+
+    cdef int64_t _jitter(self) noexcept:
+        cdef int64_t seen = 0, count = min(self._lag_count, <int64_t>LAGS)
+        for slot in range(count):
+            seen = max(seen, self._lags[slot])
+        seen -= self.lowest_lag_ns
+        return seen if count >= KNOWN_LAGS else max(seen, <int64_t>ASSUMED_JITTER)
+
+    def played(self, int64_t at_ns) -> int:
+        """Return how many wire bytes the model has played at a time, also one in the past."""
+        return self._played(at_ns)
+
+    def unplayed(self, int64_t now_ns) -> int:
+        """Return how many wire bytes the carrier still holds."""
+        return self.sent_wire_bytes - self._played(now_ns)
+
+    def write(self, int64_t count, int64_t now_ns) -> bool:
+        """Count bytes written to the carrier; True when its buffer was dry before."""
+        cdef bint was_dry = self._played(now_ns) == self.sent_wire_bytes
+        if was_dry:
+            self._anchor(now_ns)
+        self.sent_wire_bytes += count
+        return was_dry
+
+    def clear(self, int64_t now_ns) -> None:
+        """Forget what the carrier has not played: it was told to."""
+        self._anchor(now_ns)
+
+    def dry_ns(self) -> int:
+        """Return when the model's buffer runs, or ran, dry."""
+        return self._dry()
+
+    def learn(self, int64_t lag_ns) -> None:
+        """Take one measured lag (echo of a mark minus its due time on the model)."""
+        if lag_ns < 0:
+            lag_ns = 0
+        if self._lag_count == 0 or lag_ns < self.lowest_lag_ns:
+            self.lowest_lag_ns = lag_ns
+        self._lags[self._lag_count % LAGS] = lag_ns
+        self._lag_count += 1
+
+    @property
+    def has_lags(self) -> bool:
+        """Whether any lag was measured."""
+        return self._lag_count > 0
+
+    @property
+    def one_way_ns(self) -> int:
+        """Half of the lowest lag seen: the way to the ear without jitter."""
+        return self.lowest_lag_ns // 2
+
+    @property
+    def ear_delay_ns(self) -> int:
+        """How far the ear is behind the model, at the worst of the recent marks."""
+        if self._lag_count == 0:
+            return ASSUMED_LAG
+        return self.lowest_lag_ns // 2 + self._jitter()
+
+    @property
+    def jitter_ns(self) -> int:
+        """What recent echoes needed beyond the fastest; few echoes do not know it yet."""
+        if self._lag_count == 0:
+            return ASSUMED_JITTER
+        return self._jitter()
+
+
+cdef class InputClock:
+    """The map from the AI's input clock (bytes appended) to when the caller's audio arrived."""
+
+    cdef readonly int64_t appended_bytes
+    cdef int64_t[ARRIVALS] _ends
+    cdef int64_t[ARRIVALS] _times
+    cdef int64_t _used
+
+    def append(self, int64_t count, int64_t arrived_ns) -> None:
+        """Book `count` bytes appended to the AI's input, which arrived at a time."""
+        cdef int64_t slot = self._used % ARRIVALS
+        self.appended_bytes += count
+        self._ends[slot] = self.appended_bytes
+        self._times[slot] = arrived_ns
+        self._used += 1
+
+    def withdraw(self, int64_t count) -> None:
+        """Take back the latest append: the AI's socket refused it, its clock did not move."""
+        if self._used:
+            self.appended_bytes -= count
+            self._used -= 1
+
+    def arrival_ns(self, int64_t input_bytes, int64_t now_ns) -> int:
+        """Return when the byte with this index of the AI's input reached the bridge."""
+        cdef int64_t back, slot, previous, found_ns = now_ns
+        cdef int64_t known = min(self._used, <int64_t>ARRIVALS)
+        if input_bytes >= self.appended_bytes:
+            return now_ns
+        for back in range(1, known + 1):
+            slot = (self._used - back) % ARRIVALS
+            found_ns = self._times[slot] - max(self._ends[slot] - input_bytes, 0) * NS_PER_BYTE
+            previous = self._ends[(slot + ARRIVALS - 1) % ARRIVALS] if back < self._used else 0
+            if previous <= input_bytes:
+                break
+        return found_ns
+
+
+cdef class NoiseFloor:
+    """The loudness of the line without the caller: the least level of the last 3.2 s."""
+
+    cdef int64_t[BLOCKS] _blocks
+    cdef int64_t _count, _least, _left_ms
+
+    def __init__(self):
+        self._least = -1
+        self._left_ms = BLOCK_MS
+
+    cdef int64_t _hear(self, int64_t level) noexcept:
+        cdef int64_t floor
+        if self._least < 0 or level < self._least:
+            self._least = level
+        self._left_ms -= FRAME_MS
+        if self._left_ms <= 0:
+            self._blocks[self._count % BLOCKS] = self._least
+            self._count += 1
+            self._least = -1
+            self._left_ms = BLOCK_MS
+        if self._count == 0:
+            return 0
+        # Full blocks only: the running one may hold nothing but a word that just began.
+        floor = self._blocks[0]
+        for slot in range(1, min(self._count, <int64_t>BLOCKS)):
+            floor = min(floor, self._blocks[slot])
+        return floor
+
+    def hear(self, int64_t level) -> int:
+        """Take a frame's level; return the floor."""
+        return self._hear(level)
+
+
+cdef class Loudness:
+    """Where the present run of frames above the noise began, and where the last one ended."""
+
+    cdef readonly NoiseFloor noise
+    cdef readonly int64_t quiet_level, gap_ms, began_ms, loud_ms
+    cdef readonly bint is_loud
+    cdef public double ratio
+
+    def __init__(self, int64_t quiet_level, double ratio, int64_t gap_ms):
+        self.noise = NoiseFloor()
+        self.quiet_level = quiet_level
+        self.ratio = ratio
+        self.gap_ms = gap_ms
+        self.began_ms = 0
+        self.loud_ms = -gap_ms
+        self.is_loud = False
+
+    def hear(self, int64_t level, int64_t at_ms) -> float:
+        """Take a frame; return its level as a multiple of the noise."""
+        cdef int64_t noise = self.noise._hear(level)
+        self.is_loud = level >= max(self.ratio * <double>noise, <double>self.quiet_level)
+        if self.is_loud:
+            if at_ms - FRAME_MS - self.loud_ms >= self.gap_ms:
+                self.began_ms = at_ms - FRAME_MS
+            self.loud_ms = at_ms
+        return <double>level / <double>max(noise, 1)
