@@ -58,6 +58,7 @@ from fastbridge.listening.engine import Listening
 from fastbridge.metrics import Totals
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, NS_PER_MS
 from fastbridge.pacing import Heartbeat
+from fastbridge.speech import Stage
 from fastbridge.wire import realtime
 from fastbridge.wire.faults import AiError, CarrierError
 from fastbridge.wire.twilio import TwilioStream
@@ -223,16 +224,23 @@ class Bridge:
 
     def _on_heard(self, event: SpeechScore | EchoMeasured) -> None:
         """The detector's thread has an answer; called on the loop."""
-        if not self.call.has_ended:
-            self._handle(event)
-
-    def _played(self, message: bytes, now_ns: int) -> None:
-        """Tell the ear what the caller will hear, and when on the caller's clock."""
-        if self._ear is None:
+        call = self.call
+        if call.has_ended:
             return
+        if event.__class__ is SpeechScore and event.probability == 0.0:  # type: ignore[union-attr]
+            rules = call.rules
+            if rules is None or rules.stage is Stage.QUIET:
+                return  # nobody speaks, and nobody did: most of what a detector ever says
+        now_ns = time.monotonic_ns()
+        call.handle(event, now_ns)
+        if call.has_commands:
+            self._perform(now_ns)
+
+    def _played(self, ear: Ear, message: bytes, now_ns: int) -> None:
+        """Tell the ear what the caller will hear, and when on the caller's clock."""
         sound = binascii.a2b_base64(message[self._head_bytes : -self._tail_bytes])
         ahead = self.call.playout.clock.unplayed(now_ns) - FRAME_BYTES
-        self._ear.played(sound, self.call.caller_ms + max(ahead, 0) // BYTES_PER_MS)
+        ear.played(sound, self.call.caller_ms + max(ahead, 0) // BYTES_PER_MS)
 
     def _carrier_event(self, event: Event) -> None:
         if isinstance(event, CarrierStarted):
@@ -314,16 +322,13 @@ class Bridge:
             self._stall(now_ns)
         else:
             self._stalled_since_ns = 0
-            while carrier.unsent_bytes <= UNSENT_BYTES_MAX:
-                message = call.next_message(now_ns)
-                if message is None:
-                    break
-                self._played(message, now_ns)
+            while (message := call.next_message(now_ns)) is not None:
+                if self._ear is not None:
+                    self._played(self._ear, message, now_ns)
                 mark = call.take_mark()
-                if mark is None:
-                    carrier.send(message)
-                else:
-                    carrier.send(message, self.stream.mark(mark))
+                carrier.send(message, None if mark is None else self.stream.mark(mark))
+                if carrier.unsent_bytes > UNSENT_BYTES_MAX:
+                    break
         if call.has_commands:
             self._perform(now_ns)
         if self.worker.watch is not None:

@@ -35,7 +35,7 @@ from fastbridge.events import (
     SpeechStopped,
     TranscriptHeard,
 )
-from fastbridge.mulaw import NS_PER_MS, bytes_of_ms, ms_of_bytes
+from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
 from fastbridge.speech import EnergyRules, Rules, SileroRules, Spurt, Stage
 from fastbridge.talk import Act, Candidate, Cue, State
@@ -93,6 +93,7 @@ class Call(Answering):
         # The latest item the AI opened on our echo, and when: the caller may be in it too.
         self._echo_item = ("", 0)
         self._loud_ns = 0
+        self._loud_level = LOUD_RATIO * settings.energy_floor
         # Told by the bridge: the detector hears echo-cancelled audio of this call.
         self.is_echo_cancelled = False
         self.guard = EchoGuard(settings.echo_window_ms)
@@ -229,16 +230,24 @@ class Call(Answering):
         """
         if self.rules is None:
             return False
-        return self.state(now_ns) is not State.SILENT or self._turn_due_ns != NEVER_NS
+        # `state(now_ns) is not SILENT`, the cheapest question first: this is asked per frame.
+        return (
+            self._turn_due_ns != NEVER_NS
+            or bool(self._responses)
+            or self.requester.is_pending
+            or self.playout.is_held
+            or self.playout.is_playing(now_ns)
+        )
 
     def _level(self, level: int, now_ns: int) -> None:
         """Let the rules hear every frame's level; they keep the noise floor by it."""
-        assert self.rules is not None  # noqa: S101  the caller has looked
+        rules = self.rules
+        assert rules is not None  # noqa: S101  the caller has looked
         doubts = self.echo.has_echo and not self.is_echo_cancelled
-        self.rules.is_guarded = doubts and self.playout.is_audible(now_ns)
-        if level > LOUD_RATIO * self.settings.energy_floor:
+        rules.is_guarded = doubts and self.playout.is_audible(now_ns)
+        if level > self._loud_level:
             self._loud_ns = now_ns
-        spurt = self.rules.level(level, self.caller_ms)
+        spurt = rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
         if spurt is not None:
             self._spurt(spurt, now_ns)
 
