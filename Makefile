@@ -45,7 +45,7 @@ doctor: $(STAMPS)/demo $(STAMPS)/ring  ## check settings, ports, key, compiled r
 	$(BIN)/fastbridge doctor
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build dist src/*.egg-info src/fastbridge/_ring.c src/fastbridge/_ring*.so
+	rm -rf $(VENV) build dist src/*.egg-info src/fastbridge/_*.c src/fastbridge/_*.so
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON); on Debian: apt-get install python3 python3-venv python3-dev"; exit 1; }

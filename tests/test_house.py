@@ -16,6 +16,9 @@ SOURCE = ROOT / "src" / "fastbridge"
 FLOORS = {
     "__init__": 0,
     "_ring": 0,
+    "_clocks": 0,
+    "_scan": 0,
+    "_websocket": 0,
     "mulaw": 0,
     "events": 0,
     "setting_rules": 0,

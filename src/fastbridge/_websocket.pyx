@@ -19,7 +19,7 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
-from os import urandom
+import os
 
 
 cdef extern from "Python.h":
@@ -76,7 +76,7 @@ cdef Py_ssize_t _mask_at = 0
 cdef int _next_mask(uint8_t *to) except -1:
     global _masks, _mask_at
     if _mask_at + 4 > PyBytes_GET_SIZE(_masks):
-        _masks = urandom(MASKS)
+        _masks = os.urandom(MASKS)
         _mask_at = 0
     memcpy(to, PyBytes_AS_STRING(_masks) + _mask_at, 4)
     _mask_at += 4
@@ -87,6 +87,10 @@ def forget_masks() -> None:
     """Throw fetched masks away: a forked child must not share them with its parent."""
     global _masks
     _masks = b""
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=forget_masks)
 
 
 cdef const uint8_t *_text_of(object text, Py_ssize_t *size) except NULL:
@@ -362,10 +366,10 @@ cdef class Socket:
             return self._fail(PROTOCOL_ERROR, "a close frame of one byte")
         if len(payload) >= 2:
             code = (<int>payload[0] << 8) | <int>payload[1]
-            if not fw_is_close_code(<unsigned>code):
-                return self._fail(PROTOCOL_ERROR, f"close code {code} is not allowed")
             if not _is_utf8(payload[2:]):
                 return self._fail(NOT_UTF8, "the reason of a close frame is not UTF-8")
+            if not fw_is_close_code(<unsigned>code):
+                return self._fail(PROTOCOL_ERROR, f"close code {code} is not allowed")
             reason = payload[2:].decode()
         self._is_deaf = True
         self._fragments = None

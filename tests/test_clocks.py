@@ -1,0 +1,74 @@
+"""The compiled clocks do what their slow twins do, step by step."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import clocks_oracle as slow
+from fastbridge import _clocks as fast
+
+MS = 1_000_000
+carrier_steps = st.lists(
+    st.tuples(
+        st.sampled_from(["write", "write", "clear", "learn", "wait"]), st.integers(0, 400 * MS)
+    ),
+    max_size=150,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(carrier_steps)
+def test_the_carriers_clock_is_the_slow_one(steps: list[tuple[str, int]]) -> None:
+    """Writes, clears and lags in any order: every answer about now and the past agrees."""
+    now_ns = 10**12
+    quick, judge = fast.CarrierClock(now_ns), slow.CarrierClock(now_ns)
+    for what, ns in steps:
+        now_ns += ns // 10 if what == "wait" else ns // 100
+        for clock in (quick, judge):
+            if what == "write":
+                clock.write(ns // MS, now_ns)
+            elif what == "clear":
+                clock.clear(now_ns)
+            elif what == "learn":
+                clock.learn(ns - 100 * MS)
+        for at_ns in (now_ns, now_ns - ns, now_ns - 10**9, 0, now_ns + ns):
+            assert quick.played(at_ns) == judge.played(at_ns)
+        assert quick.unplayed(now_ns) == judge.unplayed(now_ns)
+        assert quick.dry_ns() == judge.dry_ns()
+        assert quick.jitter_ns == judge.jitter_ns
+        assert quick.ear_delay_ns == judge.ear_delay_ns
+        assert quick.one_way_ns == judge.one_way_ns
+        assert quick.has_lags == bool(judge.lags)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.booleans()), max_size=1500), st.integers(-9, 10**6)
+)
+def test_the_input_clock_is_the_slow_one(steps: list[tuple[int, bool]], asked: int) -> None:
+    """Appends and withdrawals, beyond what is remembered: the same arrival times."""
+    quick, judge, now_ns = fast.InputClock(), slow.InputClock(), 10**12
+    for count, is_refused in steps:
+        now_ns += 20 * MS
+        for clock in (quick, judge):
+            clock.append(count, now_ns)
+            if is_refused:
+                clock.withdraw(count)
+    assert quick.appended_bytes == judge.appended_bytes
+    for at in (asked, asked % (judge.appended_bytes + 1), judge.appended_bytes - 1, 0):
+        assert quick.arrival_ns(at, now_ns) == judge.arrival_ns(at, now_ns)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 8031), max_size=400), st.floats(1, 20), st.integers(0, 50))
+def test_loudness_is_the_slow_one(levels: list[int], ratio: float, quiet: int) -> None:
+    """Noise floor, runs and gaps: the same after every frame."""
+    quick, judge = fast.Loudness(quiet, ratio, 40), slow.Loudness(quiet, ratio, 40)
+    for number, level in enumerate(levels):
+        assert quick.hear(level, 20 * number) == judge.hear(level, 20 * number)
+        assert (quick.is_loud, quick.began_ms, quick.loud_ms) == (
+            judge.is_loud,
+            judge.began_ms,
+            judge.loud_ms,
+        )

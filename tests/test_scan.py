@@ -1,0 +1,160 @@
+"""The compiled scan answers only what the full parser answers too: differential fuzzing.
+
+`FASTBRIDGE_SCAN_CASES=2000000` makes it as deep as one likes; the default runs in seconds.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastbridge._scan import scan_delta, scan_media
+from fastbridge.wire import realtime
+from fastbridge.wire.faults import RemoteError
+from fastbridge.wire.twilio import TwilioStream
+
+CASES = int(os.environ.get("FASTBRIDGE_SCAN_CASES", "4000"))
+SID = "MZ00112233445566778899aabbccddeeff"
+MEDIA = (
+    '{"event":"media","sequenceNumber":"4","streamSid":"' + SID + '","media":'
+    '{"track":"inbound","chunk":"2","timestamp":"40","payload":"'
+    + base64.b64encode(bytes(160)).decode()
+    + '"}}'
+).encode()
+DELTA = (
+    b'{"type":"response.output_audio.delta","event_id":"event_9","response_id":"resp_1",'
+    b'"item_id":"item_7","output_index":0,"content_index":0,"delta":"AAAA"}'
+)
+
+
+def stream() -> TwilioStream:
+    started = TwilioStream()
+    started.stream_sid, started._sid = SID, SID.encode()
+    return started
+
+
+def parsed(parse: Any, data: bytes) -> Any:
+    """Return the parser's answer, or the reason of its refusal."""
+    try:
+        return parse(data)
+    except RemoteError as fault:
+        return fault.reason
+
+
+texts = st.one_of(
+    st.sampled_from(["media", "inbound", "outbound", SID, "40", "", "//8=", "AAAA", "A", "é", '"']),
+    st.sampled_from(["response.output_audio.delta", "response.audio.delta", "r", "i\n", "\x00"]),
+    st.binary(max_size=30).map(lambda data: base64.b64encode(data).decode()),
+    st.text(max_size=6),
+)
+values = st.one_of(texts, texts, st.integers(-5, 10**13), st.none(), st.floats(), st.booleans())
+media_names = st.sampled_from(["payload", "timestamp", "chunk", "track", "other"])
+top_names = st.sampled_from(["event", "sequenceNumber", "streamSid", "media", "start"])
+delta_names = st.sampled_from(
+    ["type", "event_id", "response_id", "item_id", "output_index", "content_index", "delta", "x"]
+)
+
+
+def written(pairs: list[tuple[str, Any]], blank: str, *, raw: bool) -> str:
+    """Write an object whose names may repeat, as no dict can."""
+    items = (
+        json.dumps(name)
+        + f"{blank}:{blank}"
+        + (value if isinstance(value, Raw) else json.dumps(value, ensure_ascii=not raw))
+        for name, value in pairs
+    )
+    return "{" + blank + f"{blank},".join(items) + blank + "}"
+
+
+class Raw(str):
+    """Text that is JSON already."""
+
+    __slots__ = ()
+
+
+@st.composite
+def media_messages(draw: Any) -> bytes:
+    """Draw messages near to a media message: names missing, repeated, moved, of wrong types."""
+    blank, raw = draw(st.sampled_from(["", "", " ", "\n\t"])), draw(st.booleans())
+    good = draw(st.booleans())
+    inner = [("track", "inbound"), ("chunk", "2"), ("timestamp", "40"), ("payload", "AAAA")]
+    inner = draw(st.permutations(inner))[: draw(st.integers(1, 4))] if good else []
+    inner += draw(st.lists(st.tuples(media_names, values), max_size=2))
+    outer: list[tuple[str, Any]] = [("event", "media"), ("sequenceNumber", "4"), ("streamSid", SID)]
+    outer.append(("media", Raw(written(inner, blank, raw=raw))))
+    outer = list(draw(st.permutations(outer)))
+    outer += draw(st.lists(st.tuples(top_names, values), max_size=1))
+    return written(outer, blank, raw=raw).encode("utf-8", "surrogatepass")
+
+
+@st.composite
+def delta_messages(draw: Any) -> bytes:
+    """Draw messages near to an audio delta."""
+    blank, raw = draw(st.sampled_from(["", "", " ", "\n\t"])), draw(st.booleans())
+    pairs: list[tuple[str, Any]] = [
+        ("type", draw(st.sampled_from(["response.output_audio.delta", "response.audio.delta"]))),
+        ("response_id", "resp_1"),
+        ("item_id", "item_7"),
+        ("output_index", draw(st.integers(-2, 10**10))),
+        ("delta", draw(texts)),
+    ]
+    pairs = list(draw(st.permutations(pairs)))[: draw(st.integers(2, 5))]
+    pairs += draw(st.lists(st.tuples(delta_names, values), max_size=2))
+    return written(pairs, blank, raw=raw).encode("utf-8", "surrogatepass")
+
+
+@st.composite
+def broken(draw: Any, message: bytes) -> bytes:
+    """Draw a message with some bytes changed, doubled or left out."""
+    data = bytearray(message)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data) - 1))
+        end = at + draw(st.integers(0, 3))
+        data[at:end] = draw(st.one_of(st.binary(max_size=2), st.sampled_from([b'"', b"\\", b","])))
+        if not data:
+            break
+    return bytes(data)
+
+
+@settings(max_examples=CASES, deadline=None)
+@given(st.one_of(media_messages(), broken(MEDIA), st.binary(max_size=60)))
+def test_a_scanned_media_message_is_what_the_parser_says(data: bytes) -> None:
+    """Where the scan answers, the parser answers the same; elsewhere the parser decides alone."""
+    found = scan_media(data, SID.encode())
+    if found is not None:
+        assert parsed(stream().parse, data) == found
+
+
+@settings(max_examples=CASES, deadline=None)
+@given(st.one_of(delta_messages(), broken(DELTA), st.binary(max_size=60)))
+def test_a_scanned_delta_is_what_the_parser_says(data: bytes) -> None:
+    """Where the scan answers, the parser answers the same; elsewhere the parser decides alone."""
+    found = scan_delta(data)
+    if found is not None:
+        assert parsed(realtime.parse, data) == realtime.Delta(*found)
+
+
+def test_the_common_messages_are_scanned() -> None:
+    """The shapes the carrier and the AI really send never reach the parser."""
+    payload = base64.b64encode(bytes(160)).decode()
+    assert scan_media(MEDIA, SID.encode()) == (payload, 160, 8031, 40)
+    spaced = json.dumps(json.loads(MEDIA), indent=1).encode()
+    assert scan_media(spaced, SID.encode()) == (payload, 160, 8031, 40)
+    assert scan_delta(DELTA) == ("resp_1", "item_7", "AAAA")
+
+
+def test_what_is_not_its_own_is_left_to_the_parser() -> None:
+    """Another stream, no stream, `str`, repeated names, escapes: None, not a guess."""
+    assert scan_media(MEDIA, b"") is None
+    assert scan_media(MEDIA, b"MZother") is None
+    assert scan_media(MEDIA.decode(), SID.encode()) is None
+    assert scan_media(MEDIA.replace(b'"chunk":"2"', b'"track":"inbound"'), SID.encode()) is None
+    assert scan_media(MEDIA.replace(b'"chunk":"2"', b'"chunk":"\\u0032"'), SID.encode()) is None
+    assert scan_delta(DELTA.replace(b"resp_1", b"")) is None
+    assert scan_delta(DELTA.replace(b'"output_index":0', b'"output_index":00')) is None
+    assert scan_delta(DELTA + b"x") is None
