@@ -76,8 +76,8 @@ def frame(number: int) -> str:
 def push(line: DelayLine, first: int, count: int) -> list[str]:
     out = []
     for number in range(first, first + count):
-        left = line.push(frame(number), FRAME_BYTES, (number + 1) * FRAME_MS)
-        out += [payload for payload, _ in left]
+        left = line.push(frame(number), FRAME_BYTES, (number + 1) * FRAME_MS, 0)
+        out += [payload for payload, _, _ in left]
     return out
 
 
@@ -118,7 +118,7 @@ def test_the_first_word_of_an_interruption_is_not_lost() -> None:
     line = DelayLine()
     line.arm()
     push(line, 0, 10)
-    left = [payload for payload, _ in line.let_through(100)]
+    left = [payload for payload, _, _ in line.let_through(100)]
     assert left == [SILENT] * 5 + [frame(n) for n in range(5, 10)]
     assert push(line, 10, 2) == [frame(10), frame(11)]
     assert not line.is_armed
@@ -130,7 +130,7 @@ def test_disarming_gives_the_delay_back_in_one_burst() -> None:
     line.arm()
     line.arm()
     push(line, 0, 7)
-    assert [payload for payload, _ in line.disarm()] == [frame(n) for n in range(7)]
+    assert [payload for payload, _, _ in line.disarm()] == [frame(n) for n in range(7)]
     assert line.held_ms == 0
     line.arm()
     assert push(line, 7, 3) == []
@@ -155,7 +155,7 @@ def test_each_frame_leaves_exactly_once_in_order(steps: list[str], delay_frames:
     for step in steps:
         if step == "push":
             pushed += 1
-            out += line.push(frame(pushed), FRAME_BYTES, pushed * FRAME_MS)
+            out += line.push(frame(pushed), FRAME_BYTES, pushed * FRAME_MS, 0)
         elif step == "arm":
             line.arm()
         elif step == "disarm":

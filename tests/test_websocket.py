@@ -113,7 +113,9 @@ payloads = st.one_of(
 )
 closes = st.one_of(
     st.builds(
-        lambda code, why: struct.pack("!H", code) + why, st.integers(990, 5001), st.binary(max_size=9)
+        lambda code, why: struct.pack("!H", code) + why,
+        st.integers(990, 5001),
+        st.binary(max_size=9),
     ),
     st.sampled_from([b"", b"\x03", b"\x03\xe8", b"\x03\xe8bye"]),
 )
@@ -157,9 +159,7 @@ def test_what_is_sent_is_read_back(texts: list[str], is_client: bool) -> None:
         assert wire.socket.send(text)
         assert wire.socket.send(text.encode(), b"second")
         assert wire.socket.send_between(b"<", text, b">")
-    expected = [
-        one for text in texts for one in (text, text, "second", f"<{text}>")
-    ]
+    expected = [one for text in texts for one in (text, text, "second", f"<{text}>")]
     assert [(one.opcode, one.data.decode()) for one in wire.heard()] == [
         (Opcode.TEXT, text) for text in expected
     ]

@@ -27,7 +27,7 @@ from fastbridge.call import Call, history_frames
 from fastbridge.config import Settings
 from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear
 from fastbridge.listening.engine import Listening
-from fastbridge.listening.rounds import Counters, Job, look
+from fastbridge.listening.rounds import CleanedFrame, Counters, Job, look
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, FRAME_NS, NS_PER_MS
 from fastbridge.silero import WINDOW_BYTES, Listeners, Silero, listeners
 from fastbridge.talk import State
@@ -110,7 +110,7 @@ class VirtualCall:
         )
         self.carrier = CarrierPlayout(self.script)
         self.engine = _Engine(has_canceller=scene.has_canceller)
-        self.ear = Ear(cast("Listening", self.engine), self._heard_by_us, None)
+        self.ear = Ear(cast("Listening", self.engine), self._heard_by_us, self._cleaned)
         # The line's last due times: nothing overtakes.
         self._to_carrier_ns = self._to_bridge_ns = 0
         self._wakeup_ns = 0
@@ -184,6 +184,9 @@ class VirtualCall:
                 commanded_ms = self.now_ms
                 self._send(self.stream.clear(), lambda at=commanded_ms: self._cleared(at))  # type: ignore[misc]
                 self._send(self.stream.mark(command.fence))
+            elif isinstance(command, events.AppendCallerAudio):
+                for payload in command.payloads:
+                    self._append(base64.b64decode(payload))
             elif isinstance(command, events.SendMark):
                 self._send(self.stream.mark(command.name))
             elif isinstance(command, events.RequestResponse):
@@ -331,17 +334,25 @@ class VirtualCall:
         payload = base64.b64encode(audio).decode("ascii")
         level = measure_base64(payload) & 0xFFFF
         if call.caller_audio(payload, len(audio), level, self.now_ns):
-            self.server.appended_bytes += len(audio)
-            self.server_pending += audio
+            self._append(audio)
         self._perform()
-        call.is_echo_cancelled = self.ear.has_canceller
+        if call.is_echo_cancelled is not self.ear.has_canceller:
+            self._tell(events.EchoCancelling(self.ear.has_canceller))
         if call.wants_detector(self.now_ns):
             self.ear.hear(audio, call.caller_ms, level)
         else:
             self.ear.keep(audio, call.caller_ms)
         self._has_frame = True
 
+    def _append(self, audio: bytes) -> None:
+        self.server.appended_bytes += len(audio)
+        self.server_pending += audio
+
     # ----------------------------------------------------------------- our own ear
+
+    def _cleaned(self, frame: CleanedFrame) -> None:
+        if self.call.line.is_armed:
+            self._tell(events.CallerCleaned(frame.at_ms, frame.payload, frame.count, frame.level))
 
     def take_job(self) -> Job | None:
         """Return what our ear brings to the round that begins now."""
@@ -459,14 +470,12 @@ def run(calls: list[VirtualCall], silero: Silero) -> None:
         look([job for _, job in jobs], silero, counts)
         for call, job in jobs:
             call.looked(job)
-        _score_for_server(
-            [call for call in live if len(call.server_pending) >= WINDOW_BYTES], silero
-        )
+        # All that came: what had waited for us arrives in one burst.
+        while waiting := [call for call in live if len(call.server_pending) >= WINDOW_BYTES]:
+            _score_for_server(waiting, silero)
 
 
 def _score_for_server(calls: list[VirtualCall], silero: Silero) -> None:
-    if not calls:
-        return
     joined = Listeners(
         np.concatenate([call.server_memory.state for call in calls], axis=1),
         np.concatenate([call.server_memory.context for call in calls]),

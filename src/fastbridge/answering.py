@@ -8,14 +8,15 @@ also the timer: each deadline of a call is a comparison with `now_ns`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from fastbridge._ring import FULL, STALE, MulawRing
 from fastbridge.amends import Amends
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
-from fastbridge.early_audio import EarlyAudio
+from fastbridge.caller_delay import Leaving
+from fastbridge.early_audio import EarlyAudio, Kept
 from fastbridge.echo_guard import InputClock
 from fastbridge.events import (
     AiErrored,
@@ -123,6 +124,8 @@ class Answering:
         self._greeting_id = ""
         self._greeting_began_ns = 0
         self._ready_deadline_ns = NEVER_NS
+        # An echo canceller works for this call: what may be echo waits for it.
+        self.is_echo_cancelled = False
         self._early = EarlyAudio(bytes_of_ms(settings.caller_hold_ms_max))
         self._is_carrier_open = True
         self._is_ai_open = False
@@ -215,6 +218,8 @@ class Answering:
         self.counts.caller_bytes += count
         self._hear_level(count, level, now_ns)
         if self.is_ready:
+            if self.is_echo_cancelled and self._keep_back(payload, count, now_ns):
+                return False
             self.input_clock.append(count, now_ns)
             return True
         self.counts.caller_bytes_held_out += self._early.keep(payload, count, now_ns)
@@ -327,6 +332,10 @@ class Answering:
     def _forget_sound(self, now_ns: int) -> None:
         """Stop judging a caller's sound."""
 
+    def _keep_back(self, payload: str, count: int, now_ns: int) -> bool:
+        """Say whether a caller frame waits because it may be our own voice."""
+        raise NotImplementedError
+
     def _hear_level(self, count: int, level: int, now_ns: int) -> None:
         """Take the length and level of a caller frame."""
 
@@ -421,11 +430,14 @@ class Answering:
             self._request(Ask(GREETING, words), now_ns)
 
     def _release_early(self) -> None:
-        kept = self._early.release()
-        for one in kept:
-            self.input_clock.append(one.length_bytes, one.arrived_ns)
-        if kept:
-            self._commands.append(AppendCallerAudio(tuple(one.payload for one in kept)))
+        self._append(self._early.release())
+
+    def _append(self, pieces: Sequence[Kept | Leaving]) -> None:
+        """Give audio that waited to the AI, in order, each with the time of its arrival."""
+        for one in pieces:
+            self.input_clock.append(one.count, one.arrived_ns)
+        if pieces:
+            self._commands.append(AppendCallerAudio(tuple(one.payload for one in pieces)))
 
     def _request(self, wish: Ask, now_ns: int) -> None:
         if not self._closing:

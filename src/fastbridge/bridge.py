@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
+from fastbridge.caller_gaps import CallerGaps
 from fastbridge.call import Call, history_frames
 from fastbridge.config import Settings
 from fastbridge.events import (
@@ -30,6 +31,8 @@ from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
+    CallerCleaned,
+    CallerFramesLost,
     CancelResponse,
     CarrierStalled,
     CarrierStarted,
@@ -42,6 +45,7 @@ from fastbridge.events import (
     ConfigureAi,
     ConnectAi,
     DeleteItem,
+    EchoCancelling,
     EchoMeasured,
     Event,
     Noted,
@@ -55,6 +59,7 @@ from fastbridge.legs.ai import AiDoor, AiLeg, AiUnreachableError
 from fastbridge.legs.carrier import CarrierLeg
 from fastbridge.listening.ear import Ear
 from fastbridge.listening.engine import Listening
+from fastbridge.listening.rounds import CleanedFrame
 from fastbridge.metrics import Totals
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, NS_PER_MS
 from fastbridge.pacing import Heartbeat
@@ -148,6 +153,7 @@ class Bridge:
         self._closing: asyncio.Task[None] | None = None
         self._loose: list[asyncio.Task[None]] = []
         self._ear: Ear | None = None
+        self._gaps = CallerGaps()
         self._head_bytes = self._tail_bytes = 0
 
     # ----------------------------------------------------------------- life
@@ -201,9 +207,12 @@ class Bridge:
     def _carrier_binary(self, _: bytes) -> None:
         self._carrier_fault(CarrierError("binary", "a binary message; only text is known"))
 
-    def _caller_audio(self, payload: str, count: int, level: int, _timestamp_ms: int) -> None:
+    def _caller_audio(self, payload: str, count: int, level: int, timestamp_ms: int) -> None:
         """Carry one caller frame to the AI, and let our own detector hear it when it should."""
         call, now_ns = self.call, time.monotonic_ns()
+        missing = self._gaps.missing_bytes(timestamp_ms, count)
+        if missing:
+            self._handle(CallerFramesLost(missing), now_ns)
         if call.caller_audio(payload, count, level, now_ns) and (
             self.ai is None or not self.ai.append(payload)
         ):
@@ -216,7 +225,8 @@ class Bridge:
     def _listen(self, ear: Ear, sound: bytes, level: int, now_ns: int) -> None:
         """Let our own detector hear a caller frame while there is what to interrupt."""
         call = self.call
-        call.is_echo_cancelled = ear.has_canceller
+        if ear.has_canceller is not call.is_echo_cancelled:
+            self._handle(EchoCancelling(ear.has_canceller), now_ns)
         if call.wants_detector(now_ns):
             ear.hear(sound, call.caller_ms, level)
         else:
@@ -233,6 +243,16 @@ class Bridge:
                 return  # nobody speaks, and nobody did: most of what a detector ever says
         now_ns = time.monotonic_ns()
         call.handle(event, now_ns)
+        if call.has_commands:
+            self._perform(now_ns)
+
+    def _on_cleaned(self, frame: CleanedFrame) -> None:
+        """The canceller has taken our echo out of a frame, which may still wait."""
+        call = self.call
+        if call.has_ended or not call.line.is_armed:
+            return
+        now_ns = time.monotonic_ns()
+        call.handle(CallerCleaned(frame.at_ms, frame.payload, frame.count, frame.level), now_ns)
         if call.has_commands:
             self._perform(now_ns)
 
@@ -254,7 +274,7 @@ class Bridge:
             self.ring.set_template(head, tail)
             self._head_bytes, self._tail_bytes = len(head), len(tail)
             if self.worker.listening is not None and self.call.rules is not None:
-                self._ear = self.worker.listening.open(self._on_heard)
+                self._ear = self.worker.listening.open(self._on_heard, self._on_cleaned)
             self._handle(event)
             self.log.info("call started", fields={"walk": self.walk()})
             return

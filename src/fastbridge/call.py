@@ -16,17 +16,21 @@ from typing import Final
 from fastbridge._ring import MulawRing
 from fastbridge.answering import NEVER_NS, Answering, history_frames
 from fastbridge.barge_in import Judge
+from fastbridge.caller_delay import DelayLine, Leaving, silence_base64
 from fastbridge.config import Settings
 from fastbridge.echo_guard import EchoGuard, InputClock
 from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
+    CallerCleaned,
+    CallerFramesLost,
     CancelResponse,
     CarrierStalled,
     ClearCarrier,
     CommitInput,
     DeleteItem,
+    EchoCancelling,
     EchoMeasured,
     InputCommitted,
     MarkEchoed,
@@ -55,6 +59,12 @@ QUIET_PATIENCE_NS: Final = 450 * NS_PER_MS
 LOUD_RATIO: Final = 3
 # An item the AI opened on our echo is the caller's when our own ears hear one so soon after.
 ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
+# What may be echo waits so long for its cleaned twin, and for our own ears to judge it.
+ECHO_WAIT_MS: Final = 100
+# Echo may come back so long after the AI's last sound at the ear.
+ECHO_TAIL_NS: Final = 500 * NS_PER_MS
+# What stands for lost caller audio goes to the AI in pieces of at most this, as 0xFF.
+LOST_PIECE_BYTES: Final = bytes_of_ms(100)
 # What a false hold adds to the bar of the local detector (a probability).
 FALSE_HOLD_STEP: Final = 0.05
 
@@ -94,8 +104,9 @@ class Call(Answering):
         self._echo_item = ("", 0)
         self._loud_ns = 0
         self._loud_level = LOUD_RATIO * settings.energy_floor
-        # Told by the bridge: the detector hears echo-cancelled audio of this call.
-        self.is_echo_cancelled = False
+        self.line = DelayLine(ECHO_WAIT_MS)
+        # Where the latest sound of our own ears began, on the caller's clock.
+        self._spurt_began_ms = 0
         self.guard = EchoGuard(settings.echo_window_ms)
         self.judge = Judge(settings)
         # Caller items judged to be no speech, and those whose turn ended before the verdict.
@@ -108,6 +119,9 @@ class Call(Answering):
         self._doors |= {
             MarkEchoed: self._on_mark,
             CarrierStalled: self._on_stall,
+            CallerFramesLost: self._on_frames_lost,
+            EchoCancelling: self._on_cancelling,
+            CallerCleaned: self._on_cleaned,
             SpeechStarted: self._on_speech_started,
             SpeechStopped: self._on_speech_stopped,
             TranscriptHeard: self._on_transcript,
@@ -216,6 +230,70 @@ class Call(Answering):
         )
         self._act(act, now_ns)
 
+    # ----------------------------------------------------------------- on its way to the AI
+
+    def _keep_back(self, payload: str, count: int, now_ns: int) -> bool:
+        """Let a caller frame wait while it may be our own voice; False: it passes at once.
+
+        Armed while the AI is audible, and a little after, as long as our own ears, on the
+        echo-cancelled twin of the audio, hear nobody. What waits leaves cleaned.
+        """
+        line = self.line
+        if not self.playout.may_echo(now_ns, ECHO_TAIL_NS):
+            self._append(line.disarm())
+            return False
+        if not line.is_armed:
+            is_doubted = self.judge.candidate is None and self._is_quiet
+            if not is_doubted:
+                return False
+            line.arm()
+        self._append(line.push(payload, count, self.caller_ms, now_ns))
+        return True
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Say whether our own ears hear nobody."""
+        return self.rules is not None and self.rules.stage is Stage.QUIET
+
+    def _let_through(self, from_ms: int) -> None:
+        """The caller speaks: what waits of it goes to the AI now, and what follows at once."""
+        if self.line.is_armed:
+            self._append(self.line.let_through(from_ms))
+
+    def _on_cancelling(self, event: EchoCancelling, _: int) -> None:
+        self.is_echo_cancelled = event.is_on
+        if not event.is_on:
+            self._append(self.line.disarm())
+
+    def _on_cleaned(self, event: CallerCleaned, now_ns: int) -> None:
+        """Take the echo-cancelled twin of a frame; rules of loudness listen to it alone."""
+        if self.line.clean(event.at_ms, event.payload, event.count) and self._hears_cleaned:
+            assert self.rules is not None  # noqa: S101  asked just now
+            spurt = self.rules.level(event.level, event.at_ms)
+            if spurt is not None:
+                self._spurt(spurt, now_ns)
+
+    @property
+    def _hears_cleaned(self) -> bool:
+        """Say whether the level of what waits is judged without our echo, when it is known."""
+        return self.line.is_armed and isinstance(self.rules, EnergyRules)
+
+    def _on_frames_lost(self, event: CallerFramesLost, now_ns: int) -> None:
+        """Let silence stand for audio that never came, so that no clock is bent by it."""
+        self.counts.caller_bytes_lost += event.count
+        self.caller_clock.append(event.count, now_ns)
+        sizes = [LOST_PIECE_BYTES] * (event.count // LOST_PIECE_BYTES)
+        if event.count % LOST_PIECE_BYTES:
+            sizes.append(event.count % LOST_PIECE_BYTES)
+        pieces = [Leaving(silence_base64(count), count, now_ns) for count in sizes]
+        if not self.is_ready:
+            for one in pieces:
+                self.counts.caller_bytes_held_out += self._early.keep(*one)
+            return
+        # What waits came before it; what is lost cannot be judged, so it ends the doubt.
+        self._let_through(self.caller_ms)
+        self._append(pieces)
+
     # ----------------------------------------------------------------- our own detector
 
     @property
@@ -237,6 +315,7 @@ class Call(Answering):
             or self.requester.is_pending
             or self.playout.is_held
             or self.playout.is_playing(now_ns)
+            or self.line.is_armed
         )
 
     def _level(self, level: int, now_ns: int) -> None:
@@ -247,6 +326,8 @@ class Call(Answering):
         rules.is_guarded = doubts and self.playout.is_audible(now_ns)
         if level > self._loud_level:
             self._loud_ns = now_ns
+        if self.line.is_armed and self._hears_cleaned:
+            return
         spurt = rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
         if spurt is not None:
             self._spurt(spurt, now_ns)
@@ -269,6 +350,9 @@ class Call(Answering):
         if self._closing and spurt.stage is not Stage.ENDED:
             return
         one = self.judge.candidate
+        self._spurt_began_ms = spurt.began_ms
+        if spurt.stage is Stage.SURE:
+            self._let_through(spurt.began_ms)
         if spurt.stage is Stage.ENDED:
             if self._turn_due_ns != NEVER_NS:
                 self._turn_due_ns = now_ns + TURN_PATIENCE_NS
@@ -370,6 +454,7 @@ class Call(Answering):
         """Fall silent for a sound that is yet to be judged; nothing is lost."""
         one = self.judge.candidate
         assert one is not None  # noqa: S101  the judge holds for a candidate only
+        self._let_through(self._spurt_began_ms if one.is_local else self.caller_ms)
         fence = self.playout.hold(now_ns)
         self.counts.holds += 1
         self._clear = _Clear(fence.name, self.generation, one.trigger_ns)
@@ -422,6 +507,7 @@ class Call(Answering):
         """
         one = self.judge.close(now_ns, was_noise=False)
         assert one is not None  # noqa: S101  the judge commits a candidate only
+        self._let_through(self._spurt_began_ms if one.is_local else self.caller_ms)
         label, was_held = self.label(now_ns), self.playout.is_held
         known = self.playout.item_ids
         flushed, items = self.playout.flush(now_ns)

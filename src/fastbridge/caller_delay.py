@@ -12,7 +12,7 @@ import base64
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastbridge.mulaw import SILENCE, bytes_of_ms, ms_of_bytes
 
@@ -33,7 +33,16 @@ class _Frame:
     payload: str
     count: int
     at_ms: int
+    arrived_ns: int
     cleaned: str = ""
+
+
+class Leaving(NamedTuple):
+    """One frame that leaves the line: its base64, its bytes, when it had arrived."""
+
+    payload: str
+    count: int
+    arrived_ns: int
 
 
 class DelayLine:
@@ -70,16 +79,16 @@ class DelayLine:
             self.is_armed = True
             self._true_from_ms = NEVER_MS
 
-    def push(self, payload: str, count: int, at_ms: int) -> list[tuple[str, int]]:
+    def push(self, payload: str, count: int, at_ms: int, arrived_ns: int) -> list[Leaving]:
         """Take the frame of `count` bytes that ended at `at_ms`; return what leaves now, in order.
 
-        Each is (base64, bytes). Whoever's time is up leaves cleaned if it was cleaned, else as
-        0xFF, unless it was let through.
+        Whoever's time is up leaves cleaned if it was cleaned, else as 0xFF, unless it was let
+        through.
         """
         if not self.is_armed:
             self.true_frames += 1
-            return [(payload, count)]
-        self._frames.append(_Frame(payload, count, at_ms))
+            return [Leaving(payload, count, arrived_ns)]
+        self._frames.append(_Frame(payload, count, at_ms, arrived_ns))
         self._held_bytes += count
         leaving = []
         while self._held_bytes > self.delay_bytes:
@@ -98,7 +107,7 @@ class DelayLine:
         self.late_frames += 1
         return False
 
-    def let_through(self, from_ms: int) -> list[tuple[str, int]]:
+    def let_through(self, from_ms: int) -> list[Leaving]:
         """Let the caller's own words pass: frames that end after `from_ms` leave true, and now.
 
         What waits before them leaves first, as it was judged; the line is empty afterwards and
@@ -107,24 +116,26 @@ class DelayLine:
         self._true_from_ms = from_ms
         return self._drain()
 
-    def disarm(self) -> list[tuple[str, int]]:
+    def disarm(self) -> list[Leaving]:
         """End the doubt: all that waits leaves true, in one burst."""
         self._true_from_ms = -1
         return self._drain()
 
-    def _drain(self) -> list[tuple[str, int]]:
+    def _drain(self) -> list[Leaving]:
         leaving = [self._leave() for _ in range(len(self._frames))]
         self.is_armed = False
         return leaving
 
-    def _leave(self) -> tuple[str, int]:
+    def _leave(self) -> Leaving:
         frame = self._frames.popleft()
         self._held_bytes -= frame.count
+        payload = frame.payload
         if frame.at_ms > self._true_from_ms:
             self.true_frames += 1
-            return frame.payload, frame.count
-        if frame.cleaned:
+        elif frame.cleaned:
             self.cleaned_frames += 1
-            return frame.cleaned, frame.count
-        self.silenced_frames += 1
-        return silence_base64(frame.count), frame.count
+            payload = frame.cleaned
+        else:
+            self.silenced_frames += 1
+            payload = silence_base64(frame.count)
+        return Leaving(payload, frame.count, frame.arrived_ns)

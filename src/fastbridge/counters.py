@@ -13,6 +13,7 @@ class CallCounters:
     caller_bytes: int = 0
     caller_bytes_dropped: int = 0
     caller_bytes_held_out: int = 0
+    caller_bytes_lost: int = 0
     ai_deltas: int = 0
     ai_bytes: int = 0
     stale_deltas_dropped: int = 0

@@ -10,7 +10,7 @@ class Kept(NamedTuple):
     """One caller frame: its base64, its length in bytes, when it arrived (monotonic ns)."""
 
     payload: str
-    length_bytes: int
+    count: int
     arrived_ns: int
 
 
@@ -28,7 +28,7 @@ class EarlyAudio:
         self._bytes += count
         dropped = 0
         while self._bytes > self._bytes_max:
-            oldest = self._kept.popleft().length_bytes
+            oldest = self._kept.popleft().count
             self._bytes -= oldest
             dropped += oldest
         return dropped

@@ -38,6 +38,30 @@ class CarrierStalled:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerFramesLost:
+    """The carrier's clock went on without the caller's audio: `count` bytes never came."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EchoCancelling:
+    """This call has an echo canceller from now on, or has none any more."""
+
+    is_on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallerCleaned:
+    """A caller frame without our echo: base64, bytes, mean level; it ended at `at_ms`."""
+
+    at_ms: int
+    payload: str
+    count: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
 class DigitPressed:
     """The caller pressed a key (DTMF)."""
 
@@ -179,6 +203,9 @@ Event: TypeAlias = (
     CarrierStarted
     | MarkEchoed
     | CarrierStalled
+    | CallerFramesLost
+    | EchoCancelling
+    | CallerCleaned
     | DigitPressed
     | CarrierStopped
     | SessionCreated

@@ -22,9 +22,11 @@ from typing import Any, Final
 import msgspec
 
 from fastbridge._ring import inspect_base64
+from fastbridge.caller_delay import silence_base64
 from fastbridge.config import RULES, Settings
 from fastbridge.events import (
     AppendCallerAudio,
+    CallerCleaned,
     CarrierStarted,
     Command,
     DigitPressed,
@@ -105,6 +107,8 @@ def shown_event(event: Event, *, audio: bool) -> Event:
         return event
     if isinstance(event, DigitPressed):
         return DigitPressed(HIDDEN)
+    if isinstance(event, CallerCleaned):
+        return replace(event, payload=silence_base64(event.count))
     if isinstance(event, CarrierStarted) and event.parameters:
         known = {name for name, rule in RULES.items() if not rule.secret} - LEFT_OUT
         kept = {

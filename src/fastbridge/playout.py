@@ -456,6 +456,13 @@ class Playout:
         at_ns = now_ns - self.clock.one_way_ns
         return self.talk_start_ns <= at_ns < self.clock.dry_ns() and self._talk_bytes > 0
 
+    def may_echo(self, now_ns: int, tail_ns: int) -> bool:
+        """Say whether AI audio reaches the ear now, or did within the last `tail_ns`."""
+        if not self.talk_start_ns:
+            return False
+        at_ns = now_ns - self.clock.one_way_ns
+        return self.talk_start_ns <= at_ns < self.clock.dry_ns() + tail_ns
+
     def talk_end_ns(self) -> int:
         """Return when the carrier's buffer runs, or ran, dry on the model's clock."""
         return self.clock.dry_ns()

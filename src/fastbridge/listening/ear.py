@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from fastbridge.echo_path import STEP_MS, WINDOW_MS, EchoPath, PlayedLine
+from fastbridge._ring import measure_base64
+from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath, PlayedLine
 from fastbridge.events import EchoMeasured, SpeechScore
 from fastbridge.listening.rounds import PRE_ROLL_FRAMES, CleanedFrame, Frame, Gate, Job, Mind
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, ms_of_bytes
@@ -20,6 +22,10 @@ ROUND_FRAMES_MAX: Final = PRE_ROLL_FRAMES + 2
 """Frames of one ear in one round, so that one that is behind does not hold up the others."""
 ECHO_TAIL_MS: Final = 500
 """Echo is still cancelled so long after the AI's last sound at the ear."""
+PROOF_FRAMES: Final = 20
+"""So much of the AI's voice, long enough ago to have come back, and not a sound: no echo yet."""
+VOICE_LEVEL: Final = 150
+"""A played frame whose mean 14-bit amplitude is above this is voice, no pause."""
 SHIFT_FROM_MS: Final = 100
 SHIFT_SPARE_MS: Final = 40
 
@@ -32,8 +38,8 @@ class Ear:
 
     __slots__ = (
         "_end_ms", "_engine", "_gate", "_has_slot", "_is_awake", "_near", "_on_cleaned",
-        "_on_event", "_pre_roll", "_probed_ms", "_shift_ms", "_was_refused", "in_flight",
-        "is_open", "line", "mind", "path", "pending",
+        "_has_sounded", "_on_event", "_pre_roll", "_probed_ms", "_shift_ms", "_voiced_ms",
+        "_was_refused", "in_flight", "is_open", "is_still", "line", "mind", "path", "pending",
     )  # fmt: skip
 
     def __init__(self, engine: Listening, on_event: OnEvent, on_cleaned: OnCleaned | None) -> None:
@@ -49,6 +55,11 @@ class Ear:
         self._is_awake = False
         self._has_slot = False
         self._was_refused = False
+        # Until the probe knows: when frames of the AI's voice were at the ear, and whether the
+        # caller's side stayed below the floor all the while.
+        self._voiced_ms: deque[int] = deque(maxlen=PROOF_FRAMES)
+        self._has_sounded = False
+        self.is_still = False
         self.mind = Mind(engine.energy_floor)
         self.path = EchoPath()
         self.line: PlayedLine | None = None
@@ -59,8 +70,11 @@ class Ear:
 
     @property
     def has_canceller(self) -> bool:
-        """Say whether this call holds one of the `echo_calls_max` places."""
-        return self._has_slot
+        """Say whether echo is taken out of this call: it holds one of the `echo_calls_max` places.
+
+        Not while the AI's voice has been at the ear and nothing at all came back.
+        """
+        return self._has_slot and not self.is_still
 
     def keep(self, mulaw: bytes, at_ms: int) -> None:
         """Remember a frame nobody wants looked at, as pre-roll of one that will be; cheap."""
@@ -75,6 +89,8 @@ class Ear:
         """
         self._follow(mulaw, at_ms)
         frame = Frame(mulaw, at_ms, is_sound=self._gate.is_open(level, at_ms))
+        if self.path.verdict is None and not self.is_still and self.line is not None:
+            self._look_for_stillness(level, at_ms)
         frame.played = self._played_with(len(mulaw), at_ms)
         if self._is_probe_due(at_ms):
             self._engine.wake(self)
@@ -97,6 +113,21 @@ class Ear:
         if self.line is None:
             self.line = PlayedLine()
         self.line.put(mulaw, at_ms)
+        if self.path.verdict is None and len(self._voiced_ms) < PROOF_FRAMES:
+            level = measure_base64(b64encode(mulaw).decode("ascii")) & 0xFFFF
+            if level > VOICE_LEVEL:
+                self._voiced_ms.append(at_ms)
+
+    def _look_for_stillness(self, level: int, at_ms: int) -> None:
+        """Find out early that there is no echo to be heard: the AI spoke and nothing came back.
+
+        An echo that stays below the floor is looked at by nobody. The probe's verdict, which
+        needs seconds of speech, comes on top and may still find one.
+        """
+        if level >= self._engine.energy_floor:
+            self._has_sounded = True
+        elif not self._has_sounded and len(self._voiced_ms) == PROOF_FRAMES:
+            self.is_still = at_ms - self._voiced_ms[-1] > DELAY_MS_MAX
 
     def cut(self, at_ms: int) -> None:
         """Take note that the carrier threw away everything that would play from `at_ms` on."""
@@ -140,7 +171,7 @@ class Ear:
             self._shift_ms = self._wanted_shift_ms()
             self._was_refused = False
             return None
-        if self.path.verdict is False or count % (FRAME_BYTES // 2):
+        if self.path.verdict is False or self.is_still or count % (FRAME_BYTES // 2):
             return None
         if not self._has_slot:
             self._has_slot = self._engine.grant_echo(self)
@@ -184,6 +215,7 @@ class Ear:
             return
         measured = None if job.compared is None else self.path.compared(job.compared)
         if measured is not None:
+            self.is_still = False
             if not measured.has_echo:
                 self._has_slot = False
                 self._engine.return_echo(self)
