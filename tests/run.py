@@ -29,6 +29,7 @@ LOWER = (
     "answering",
     "barge_in",
     "caller_delay",
+    "caller_gaps",
     "call.py",
     "counters",
     "early_audio",

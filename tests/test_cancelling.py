@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastbridge import mulaw
 from fastbridge.caller import speech
-from fastbridge.caller_delay import DelayLine, silence_base64
+from fastbridge.caller_delay import DelayLine, Leaving, silence_base64
 from fastbridge.cancelling import CancellerMissingError, EchoCanceller, missing_reason
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS
 from test_echo_path import coded, echo, talk
@@ -150,7 +150,7 @@ def test_a_delay_beyond_300_ms_is_refused() -> None:
 def test_each_frame_leaves_exactly_once_in_order(steps: list[str], delay_frames: int) -> None:
     """Whatever happens: n frames in, n frames out, each itself, its twin or silence, in order."""
     line = DelayLine(delay_frames * FRAME_MS)
-    out: list[tuple[str, int]] = []
+    out: list[Leaving] = []
     pushed = 0
     for step in steps:
         if step == "push":
@@ -167,7 +167,7 @@ def test_each_frame_leaves_exactly_once_in_order(steps: list[str], delay_frames:
         assert line.held_ms <= delay_frames * FRAME_MS
     out += line.disarm()
     assert len(out) == pushed
-    for number, (payload, count) in enumerate(out, start=1):
+    for number, (payload, count, _) in enumerate(out, start=1):
         assert payload in {frame(number), SILENT, f"clean {number}"}
         assert count == FRAME_BYTES
     assert line.true_frames + line.cleaned_frames + line.silenced_frames == pushed

@@ -41,6 +41,7 @@ FLOORS = {
     "speech": 1,
     "echo_path": 1,
     "caller_delay": 1,
+    "caller_gaps": 1,
     "silero": 4,
     "cancelling": 4,
     "listening": 5,

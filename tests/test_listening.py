@@ -316,6 +316,8 @@ async def converse(caller: Caller, seconds: float, delay_ms: int, loss_db: float
         caller.say(1, frame, measure_base64(base64.b64encode(frame)) & 0xFFFF)
         # Like a call, which gives the loop back after every frame.
         await until(lambda: len(caller.ear.pending) < FRAMES_MAX // 2)
+        if caller.ear.is_still:  # then only the probe gives work, once a second
+            await until(lambda: not caller.ear.is_awaited)
     await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
 
 

@@ -123,6 +123,13 @@ MUTATIONS = (
         "",
     ),
     Mutation(
+        "caller_is_heard_once",
+        Call._keep_back,
+        "self._append(line.push(payload, count, self.caller_ms, now_ns))",
+        "line.push(payload, count, self.caller_ms, now_ns)",
+        {"echo_delay_ms": 100, "detector": "silero"},
+    ),
+    Mutation(
         "nothing_follows_the_end",
         Call._end,
         "self.counts.flushed_bytes += self.playout.flush(now_ns)[0]",

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from fastbridge._ring import FULL, STALE, MulawRing
 from fastbridge.amends import Amends
+from fastbridge.caller_delay import Leaving
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
-from fastbridge.caller_delay import Leaving
 from fastbridge.early_audio import EarlyAudio, Kept
 from fastbridge.echo_guard import InputClock
 from fastbridge.events import (
@@ -177,6 +177,11 @@ class Answering:
     def is_ai_audible(self, now_ns: int) -> bool:
         """Say whether AI audio reaches the ear now."""
         return self.playout.is_audible(now_ns)
+
+    @property
+    def early_bytes(self) -> int:
+        """Return how much caller audio waits for the AI to be ready."""
+        return self._early.held_bytes
 
     @property
     def generation(self) -> int:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
-from fastbridge.caller_gaps import CallerGaps
 from fastbridge.call import Call, history_frames
+from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.events import (
     AiLost,

@@ -73,6 +73,11 @@ class DelayLine:
         """Return how much audio waits."""
         return ms_of_bytes(self._held_bytes)
 
+    @property
+    def held_bytes(self) -> int:
+        """Return how many bytes wait."""
+        return self._held_bytes
+
     def arm(self) -> None:
         """Hold frames back from now on; arming twice changes nothing."""
         if not self.is_armed:

@@ -22,6 +22,11 @@ class EarlyAudio:
         self._kept: deque[Kept] = deque()
         self._bytes = 0
 
+    @property
+    def held_bytes(self) -> int:
+        """Return how many bytes are kept."""
+        return self._bytes
+
     def keep(self, payload: str, count: int, arrived_ns: int) -> int:
         """Keep one frame; return how many bytes of older ones were dropped for it."""
         self._kept.append(Kept(payload, count, arrived_ns))

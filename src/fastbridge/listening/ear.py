@@ -37,9 +37,27 @@ class Ear:
     """One call's way to the engine; made by `Listening.open`, used on the event loop only."""
 
     __slots__ = (
-        "_end_ms", "_engine", "_gate", "_has_slot", "_is_awake", "_near", "_on_cleaned",
-        "_has_sounded", "_on_event", "_pre_roll", "_probed_ms", "_shift_ms", "_voiced_ms",
-        "_was_refused", "in_flight", "is_open", "is_still", "line", "mind", "path", "pending",
+        "_end_ms",
+        "_engine",
+        "_gate",
+        "_has_slot",
+        "_has_sounded",
+        "_is_awake",
+        "_near",
+        "_on_cleaned",
+        "_on_event",
+        "_pre_roll",
+        "_probed_ms",
+        "_shift_ms",
+        "_voiced_ms",
+        "_was_refused",
+        "in_flight",
+        "is_open",
+        "is_still",
+        "line",
+        "mind",
+        "path",
+        "pending",
     )  # fmt: skip
 
     def __init__(self, engine: Listening, on_event: OnEvent, on_cleaned: OnCleaned | None) -> None:
@@ -75,6 +93,11 @@ class Ear:
         Not while the AI's voice has been at the ear and nothing at all came back.
         """
         return self._has_slot and not self.is_still
+
+    @property
+    def is_awaited(self) -> bool:
+        """Say whether a round for this ear is to come, or runs."""
+        return self._engine.is_busy_with(self)
 
     def keep(self, mulaw: bytes, at_ms: int) -> None:
         """Remember a frame nobody wants looked at, as pre-roll of one that will be; cheap."""

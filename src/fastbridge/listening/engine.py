@@ -115,6 +115,10 @@ class Listening:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._gather_seconds, self._begin, loop)
 
+    def is_busy_with(self, ear: Ear) -> bool:
+        """Say whether a round runs, or this ear waits for one."""
+        return self._is_running or ear in self._woken
+
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         jobs = [(ear, self._job(ear)) for ear in self._woken]

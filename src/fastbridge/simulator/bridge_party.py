@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
+from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.events import (
     AiLost,
@@ -23,6 +24,8 @@ from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
+    CallerCleaned,
+    CallerFramesLost,
     CancelResponse,
     CarrierStalled,
     CarrierStarted,
@@ -35,6 +38,7 @@ from fastbridge.events import (
     ConfigureAi,
     ConnectAi,
     DeleteItem,
+    EchoCancelling,
     EchoMeasured,
     Event,
     InputCommitted,
@@ -136,6 +140,7 @@ class BridgeParty:
         self._transport: deque[tuple[bytes, tuple[int, int] | None]] = deque()
         self._unsent_bytes = 0
         self._stalled_since_ns = 0
+        self._gaps = CallerGaps()
         self._due_ns = START_NS + dice.randrange(FRAME_NS)
         self._owed_item = ""
         self._template_bytes = (0, 0)
@@ -226,18 +231,34 @@ class BridgeParty:
                 self._template_bytes = (len(head), len(tail))
             self._handle(arrived)
 
-    def _caller_audio(self, payload: str, count: int, level: int, _timestamp_ms: int) -> None:
+    def _caller_audio(self, payload: str, count: int, level: int, timestamp_ms: int) -> None:
         call, now_ns = self.call, self._agenda.now_ns
         if call.has_ended:
             return
-        if call.caller_audio(payload, count, level, now_ns) and not self._append(payload):
-            call.append_refused(count)
-            self._happened["appends_refused"] += 1
+        missing = self._gaps.missing_bytes(timestamp_ms, count)
+        if missing:
+            self._happened["caller_frames_replaced"] += 1
+            self._truth.caller_came_bytes += missing
+            self._handle(CallerFramesLost(missing))
+        self._truth.caller_came_bytes += count
+        if call.caller_audio(payload, count, level, now_ns):
+            self._append_or_refuse(payload)
         self._perform()
+        self._cancel_echo(payload, count, level)
         if self._settings.detector == "silero" and call.wants_detector(now_ns):
             self._score(b64decode(payload[:4])[0])
         if call.is_ai_audible(now_ns):
             self._probe()
+
+    def _cancel_echo(self, payload: str, count: int, level: int) -> None:
+        """Let an echo canceller work from the first frame on where the world has an echo."""
+        call = self.call
+        if self._worlds.echo_delay_ms and self._settings.detector != "server":
+            if not call.is_echo_cancelled:
+                self._handle(EchoCancelling(is_on=True))
+            if call.line.is_armed:
+                self._happened["delayed_frames"] += 1
+                self._later(CallerCleaned(call.caller_ms, payload, count, level))
 
     def _score(self, code: int) -> None:
         """Let the detector look at each window of 32 ms; its verdict comes a little later."""
@@ -514,8 +535,16 @@ class BridgeParty:
 
     def _do_append(self, command: AppendCallerAudio) -> None:
         for payload in command.payloads:
-            if not self._append(payload):
-                self.call.append_refused(inspect_base64(payload))
+            self._append_or_refuse(payload)
+
+    def _append_or_refuse(self, payload: str) -> None:
+        """Give one piece of caller audio to the AI's socket, and count what became of it."""
+        count = inspect_base64(payload)
+        if self._append(payload):
+            self._truth.caller_given_bytes += count
+        else:
+            self.call.append_refused(count)
+            self._happened["appends_refused"] += 1
 
     def _do_request(self, command: RequestResponse) -> None:
         self._truth.turn = command.turn

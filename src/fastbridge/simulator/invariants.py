@@ -352,6 +352,28 @@ def resume_repeats_little(sim: Watched) -> None:
             sim.broken("resume_repeats_little", repeated=frontier - start, most=most)
 
 
+# ------------------------------------------------------------------- the caller's way to the AI
+
+
+def caller_is_heard_once(sim: Watched) -> None:
+    """Every byte of the caller is with the AI, waits, or is counted as dropped: once."""
+    call, truth = sim.call, sim.truth
+    if truth.is_ai_gone or call.has_ended:
+        return
+    counts = call.counts
+    waiting = call.line.held_bytes + call.early_bytes
+    dropped = counts.caller_bytes_dropped + counts.caller_bytes_held_out
+    accounted = truth.caller_given_bytes + waiting + dropped
+    if accounted != truth.caller_came_bytes:
+        sim.broken(
+            "caller_is_heard_once",
+            came=truth.caller_came_bytes,
+            given=truth.caller_given_bytes,
+            waiting=waiting,
+            dropped=dropped,
+        )
+
+
 # ------------------------------------------------------------------- nobody is left waiting
 
 
@@ -422,6 +444,7 @@ OF_STATE: Final[tuple[Rule, ...]] = (
     pace_is_kept,
     speaking_is_derived,
     history_is_enough,
+    caller_is_heard_once,
     requester_is_never_stuck,
     dead_air_is_counted,
 )

@@ -132,6 +132,9 @@ class Truth:
         self.sounded = bytearray()
         """Every byte the ear must have heard, padding and repeats included."""
         self.step = Step()
+        # The caller's audio: what the bridge got (silence for lost frames too), what the AI got.
+        self.caller_came_bytes = 0
+        self.caller_given_bytes = 0
         # Positions below this were received before the latest commit: they may never leave again.
         self.stale_below = 0
         self.watermarks = {0}

@@ -1,0 +1,88 @@
+"""What never came of the caller's audio, by the carrier's clock, and what stands for it."""
+
+from __future__ import annotations
+
+import base64
+
+from tests.driver import Line
+
+from fastbridge.caller_gaps import GAP_MS_MAX, CallerGaps
+from fastbridge.config import Settings
+from fastbridge.events import AppendCallerAudio, CallerCleaned, CallerFramesLost, EchoCancelling
+from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SILENCE, bytes_of_ms
+
+
+def test_frames_that_follow_each_other_leave_no_gap() -> None:
+    """Timestamps a frame apart, roughly rounded, or unknown, mean that nothing is missing."""
+    gaps = CallerGaps()
+    stamps = [0, 20, 41, 59, 80, 99, 120]
+    assert [gaps.missing_bytes(at, FRAME_BYTES) for at in stamps] == [0] * len(stamps)
+    assert gaps.missing_bytes(-1, FRAME_BYTES) == 0
+    assert gaps.jumps == 0
+
+
+def test_a_gap_is_as_long_as_the_clock_says() -> None:
+    """What never came is counted in bytes, once."""
+    gaps = CallerGaps()
+    assert gaps.missing_bytes(1_000, FRAME_BYTES) == 0  # where a stream begins is no gap
+    assert gaps.missing_bytes(1_080, FRAME_BYTES) == bytes_of_ms(60)
+    assert gaps.missing_bytes(1_100, FRAME_BYTES) == 0
+
+
+def test_absurd_timestamps_are_counted() -> None:
+    """A clock that jumps back fills nothing, one that jumps far ahead fills ten seconds."""
+    gaps = CallerGaps()
+    gaps.missing_bytes(5_000, FRAME_BYTES)
+    assert gaps.missing_bytes(200, FRAME_BYTES) == 0
+    assert gaps.missing_bytes(9_000_000, FRAME_BYTES) == bytes_of_ms(GAP_MS_MAX)
+    assert gaps.jumps == 2
+
+
+def appended(line: Line) -> bytes:
+    """Return the audio that was given to the AI by command."""
+    pieces = [one for command in line.of(AppendCallerAudio) for one in command.payloads]
+    return b"".join(map(base64.b64decode, pieces))
+
+
+def test_silence_stands_for_what_was_lost() -> None:
+    """The AI's clock and the caller's stay one: lost audio is 0xFF of the same length."""
+    line = Line()
+    before = line.call.input_clock.appended_bytes
+    line.tell(CallerFramesLost(1_000))
+    assert appended(line) == bytes([SILENCE]) * 1_000
+    assert line.call.input_clock.appended_bytes == before + 1_000
+    assert line.call.counts.caller_bytes_lost == 1_000
+
+
+def speaking() -> Line:
+    """Return a call with an echo canceller in which the AI is being heard."""
+    line = Line(Settings(detector="silero"))
+    line.tell(EchoCancelling(is_on=True))
+    line.answers("resp_1", bytes([0x55]) * 32_000)
+    line.run(600)
+    return line
+
+
+def test_what_may_be_echo_waits_and_leaves_cleaned() -> None:
+    """While the AI is audible a caller frame waits, and its cleaned twin goes to the AI."""
+    line = speaking()
+    call = line.call
+    assert call.line.is_armed
+    done = len(appended(line))
+    twin = base64.b64encode(bytes([0x7E]) * FRAME_BYTES).decode()
+    for _ in range(10):
+        line.run(FRAME_MS)
+        line.tell(CallerCleaned(call.caller_ms, twin, FRAME_BYTES, 3))
+    assert bytes([0x7E]) * FRAME_BYTES in appended(line)[done:]
+    assert call.line.held_ms <= 100
+
+
+def test_without_a_canceller_nothing_waits() -> None:
+    """The last place was lost: what waits goes on at once, true."""
+    line = speaking()
+    held = line.call.line.held_bytes
+    assert held
+    done = len(appended(line))
+    line.tell(EchoCancelling(is_on=False))
+    assert len(appended(line)) - done == held
+    assert not line.call.line.is_armed
