@@ -308,6 +308,7 @@ class Bridge:
         counts = self.call.counts
         return {
             "reason": self.call.end_reason,
+            "generation": counts.barge_ins,  # the end's own flush raised the ring's
             "caller_frames": counts.caller_frames,
             "frames_sent": counts.frames_sent,
             "barge_ins": counts.barge_ins,
