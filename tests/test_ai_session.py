@@ -1104,6 +1104,18 @@ def test_transcripts_come_word_by_word_when_they_were_told_beforehand() -> None:
     assert only(events, f"{kind}.failed")
 
 
+def test_transcripts_of_quick_turns_stay_in_order() -> None:
+    """A second turn before the first is written down: its words come behind, none between."""
+    client = Client(AiRules(transcripts=("one two three", "four"), transcribe_ms=3000))
+    client.turn_detection({"type": "server_vad", "create_response": False})
+    client.update(audio={"input": {"transcription": {"model": "gpt-transcribe"}}})
+    for _ in range(2):
+        client.hear(0.9, 0.9, *[0.0] * 16)
+    told = client.run(until_ms=9_000)
+    assert [one["transcript"] for one in told if "transcript" in one] == ["one two three", "four"]
+    assert [one.get("delta") for one in told] == ["one", " two", " three", None, "four", None]
+
+
 def test_nothing_is_transcribed_of_an_item_that_was_deleted() -> None:
     """The client deletes a turn while it is written down: no event names it any more."""
     client = Client(AiRules(transcripts=("one moment",), transcribe_ms=1000))

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from driver import Line, audio
 from fastbridge._ring import measure_base64
+from fastbridge.barge_in import Judge
 from fastbridge.caller import speech
 from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Utterance
 from fastbridge.caller.record import CallRecord
@@ -40,7 +41,7 @@ from fastbridge.local_ai.server import LocalAi
 from fastbridge.mulaw import NS_PER_MS
 from fastbridge.server import Listener
 from fastbridge.speech import SileroLimits, limits_from
-from fastbridge.talk import State
+from fastbridge.talk import Act, State
 from fastbridge.wire import realtime
 from fastbridge.wire.transcripts import ITEMS_MAX, Transcripts, squeezed
 from fastbridge.worlds.ai_rules import AiRules
@@ -186,6 +187,16 @@ def test_words_that_come_too_late_are_counted() -> None:
     assert line.call.counts.transcripts_late == 1
     assert any("too late" in note.message for note in line.of(Noted))
     assert len(line.decisions) == 1
+
+
+def test_a_judge_without_a_sound_has_nothing_to_say() -> None:
+    """Late news of a sound that is decided already: no act, no state."""
+    judge = Judge(WRITTEN)
+    assert judge.written(State.HELD, "i", "words") is Act.NOTHING
+    assert judge.confirmed(State.HELD, "words") is Act.NOTHING
+    assert judge.ended(State.HELD, 1, 2) is Act.NOTHING
+    judge.whole(3)
+    assert judge.candidate is None
 
 
 # --------------------------------------------------------------------------- the wire

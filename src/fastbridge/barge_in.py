@@ -149,7 +149,7 @@ class Judge:
         if one.cue_at_deadline is Cue.EXPIRED:
             one.deadline_ns = now_ns + self._settings.verdict_ms * NS_PER_MS
 
-    def written(self, state: State, item_id: str, verdict: str, now_ns: int) -> Act:
+    def written(self, state: State, item_id: str, verdict: str) -> Act:
         """Take what a transcript says of an item of the candidate (`TranscriptHeard.verdict`).
 
         Only words decide at once. A sound that goes on is not nothing yet, and one of several
@@ -164,10 +164,8 @@ class Judge:
         if not one.ended_ns or one.is_parked or one.items - one.written:
             return Act.NOTHING
         if verdict == "failed":
-            if one.cue_at_deadline is not Cue.EXPIRED:
-                return Act.NOTHING
-            one.deadline_ns = now_ns
-            return self.due(state, now_ns)
+            one.reason = "no_verdict"
+            return self._chosen(self._table[state][Cue.EXPIRED])
         one.reason = "backchannel" if verdict == "backchannel" else "no_words"
         return self._table[state][Cue.NO_WORDS]
 

@@ -441,7 +441,7 @@ class Call(Answering):
         counts.transcripts_failed += event.verdict == "failed"
         if one is not None and event.item_id in one.items:
             state = self.state(now_ns)
-            self._act(self.judge.written(state, event.item_id, event.verdict, now_ns), now_ns)
+            self._act(self.judge.written(state, event.item_id, event.verdict), now_ns)
         elif event.verdict == "words" and event.item_id in self._noise_items:
             counts.transcripts_late += 1
             self._note("words in a sound that was taken for noise: too late", "warning")
@@ -617,9 +617,8 @@ class Call(Answering):
 
     def _is_protected(self, now_ns: int) -> bool:
         """Say whether the greeting is playing, or wanted, and may not be interrupted."""
-        if self._protection.kind == "off" or self.label(now_ns) != GREETING:
-            return False
-        return self._protection.holds(self._greeting_began_ns, now_ns)
+        is_greeting = self.label(now_ns) == GREETING
+        return is_greeting and self._protection.holds(self._greeting_began_ns, now_ns)
 
     def _on_carrier_started(self, event: CarrierStarted, now_ns: int) -> None:
         """Take the call's own greeting protection, if it brings one."""
