@@ -1,7 +1,8 @@
 """Run the whole suite and hold the coverage of the lower floors to its line.
 
 First the compiled ring with gcov (its own tests, line coverage printed), then the simulator, then
-every other test with branch coverage of Python; floors 0-3 must reach 95 %.
+every other test with branch coverage of Python; of floors 0-3 (tests/test_house.py) 95 % of the
+lines must be reached, and 95 % of the branches.
 """
 
 from __future__ import annotations
@@ -10,35 +11,16 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
+
+from test_house import FLOORS, PURE
 
 ROOT = Path(__file__).parent.parent
 LEAST = 95.0
+COUNTED = ("covered_lines", "num_statements", "covered_branches", "num_branches")
 # Hundreds of simulated calls: run apart, since counting their lines would take minutes.
 SIMULATED = ("tests/test_simulator.py", "tests/test_mutations.py")
-# The rooms of floors 0-3 (tests/test_house.py says what stands where).
-LOWER = (
-    "mulaw",
-    "events",
-    "config",
-    "prompt",
-    "playout",
-    "echo_guard",
-    "requester",
-    "amends",
-    "answering",
-    "barge_in",
-    "caller_delay",
-    "caller_gaps",
-    "call.py",
-    "counters",
-    "early_audio",
-    "echo_path",
-    "speech",
-    "talk",
-    "wire/",
-    "worlds/",
-)
 
 
 def run(*command: str) -> int:
@@ -46,23 +28,29 @@ def run(*command: str) -> int:
     return subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603  our own words
 
 
+def is_lower(name: str) -> bool:
+    """Say whether a file of the report stands on floors 0-3 (tests/test_house.py says which do)."""
+    room = name.removeprefix("src/fastbridge/").split("/")[0].removesuffix(".py")
+    return FLOORS[room] <= PURE
+
+
 def floors(report: Path) -> bool:
-    """Print the branch coverage of floors 0-3, room by room; True when all of it is enough."""
+    """Print the coverage of floors 0-3, room by room; True when lines and branches are enough."""
     files = json.loads(report.read_text())["files"]
-    covered = total = 0
+    sums: Counter[str] = Counter()
     for name, facts in sorted(files.items()):
-        room = name.removeprefix("src/fastbridge/")
-        if not room.startswith(LOWER):
+        if not is_lower(name):
             continue
         found = facts["summary"]
+        sums.update({key: found.get(key, 0) for key in COUNTED})
         hit = found["covered_lines"] + found.get("covered_branches", 0)
         every = found["num_statements"] + found.get("num_branches", 0)
-        covered, total = covered + hit, total + every
         if hit < every:
-            print(f"  {room:32} {100 * hit / every:6.1f} %")
-    share = 100 * covered / total
-    print(f"floors 0-3, lines and branches: {share:.1f} % (at least {LEAST:g} %)")
-    return share >= LEAST
+            print(f"  {name.removeprefix('src/fastbridge/'):32} {100 * hit / every:6.1f} %")
+    lines = 100 * sums["covered_lines"] / sums["num_statements"]
+    branches = 100 * sums["covered_branches"] / sums["num_branches"]
+    print(f"floors 0-3: lines {lines:.1f} %, branches {branches:.1f} % (each at least {LEAST:g} %)")
+    return min(lines, branches) >= LEAST
 
 
 def main() -> int:

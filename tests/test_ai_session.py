@@ -1083,6 +1083,50 @@ def test_no_transcript_is_invented() -> None:
     assert failed["item_id"] == only(events, "input_audio_buffer.committed")["item_id"]
 
 
+def test_transcripts_come_word_by_word_when_they_were_told_beforehand() -> None:
+    """Deltas after `transcribe_ms`, then the whole; then a turn nobody told the words of fails."""
+    kind = "conversation.item.input_audio_transcription"
+    client = Client(AiRules(transcripts=("one moment", ""), transcribe_ms=1000))
+    client.turn_detection({"type": "server_vad", "create_response": False})
+    client.update(audio={"input": {"transcription": {"model": "gpt-transcribe"}}})
+    events = client.hear(0.9, 0.9, *[0.0] * 16)
+    item_id = only(events, "input_audio_buffer.committed")["item_id"]
+    assert not [one for one in events if one["type"].startswith(kind)]
+    told = client.run(until_ms=3_000)
+    assert [one["type"] for one in told] == [f"{kind}.delta"] * 2 + [f"{kind}.completed"]
+    assert [one.get("delta") for one in told[:2]] == ["one", " moment"]
+    assert told[-1]["transcript"] == "one moment"
+    assert {one["item_id"] for one in told} == {item_id}
+    assert client.session.items[-1].content[0]["transcript"] == "one moment"
+    client.hear(0.9, 0.9, *[0.0] * 16)
+    assert [one["transcript"] for one in client.run(until_ms=6_000)] == [""]
+    events = client.hear(0.9, 0.9, *[0.0] * 16)
+    assert only(events, f"{kind}.failed")
+
+
+def test_transcripts_of_quick_turns_stay_in_order() -> None:
+    """A second turn before the first is written down: its words come behind, none between."""
+    client = Client(AiRules(transcripts=("one two three", "four"), transcribe_ms=3000))
+    client.turn_detection({"type": "server_vad", "create_response": False})
+    client.update(audio={"input": {"transcription": {"model": "gpt-transcribe"}}})
+    for _ in range(2):
+        client.hear(0.9, 0.9, *[0.0] * 16)
+    told = client.run(until_ms=9_000)
+    assert [one["transcript"] for one in told if "transcript" in one] == ["one two three", "four"]
+    assert [one.get("delta") for one in told] == ["one", " two", " three", None, "four", None]
+
+
+def test_nothing_is_transcribed_of_an_item_that_was_deleted() -> None:
+    """The client deletes a turn while it is written down: no event names it any more."""
+    client = Client(AiRules(transcripts=("one moment",), transcribe_ms=1000))
+    client.turn_detection({"type": "server_vad", "create_response": False})
+    client.update(audio={"input": {"transcription": {"model": "gpt-transcribe"}}})
+    events = client.hear(0.9, 0.9, *[0.0] * 16)
+    item_id = only(events, "input_audio_buffer.committed")["item_id"]
+    client.send("conversation.item.delete", item_id=item_id)
+    assert client.run(until_ms=3_000) == []
+
+
 # hostile input -----------------------------------------------------------------------------
 
 

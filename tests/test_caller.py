@@ -843,3 +843,44 @@ def test_colour_is_for_terminals() -> None:
     printer(Moment(5 * SECOND, "line", "connected"))
     printer(Moment(6 * SECOND, "ai", "speaks"))
     assert "\033[33m   1.000 s  AI      speaks" in out.getvalue()
+
+
+def test_what_is_known_late_stands_where_it_belongs() -> None:
+    """A line waits until nothing earlier can come; without `hold_ms` none waits."""
+    told = [(5.0, "a"), (5.5, "c"), (5.2, "b"), (6.2, "d")]
+    for hold_ms, order in ((600, "abcd"), (0, "acbd")):
+        out = io.StringIO()
+        printer = TimelinePrinter(out, hold_ms=hold_ms)
+        for second, text in told:
+            printer(Moment(int(second * SECOND), "line", text))
+            printer.pass_time(int(second * SECOND))
+        shown = out.getvalue().count("\n")
+        printer.close()
+        lines = out.getvalue().splitlines()
+        assert "".join(line[-1] for line in lines) == order
+        assert shown == (3 if hold_ms else 4), "only what may still be preceded waits"
+        assert lines[0].split()[0] == "0.000"
+
+
+def test_a_call_that_never_began_has_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line names address, problem and fix; figures of nothing are not printed."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(["--url", "ws://127.0.0.1:1/media-stream"])
+    assert asyncio.run(run(args)) == 1
+    said = capsys.readouterr().out
+    assert "--url is ws://127.0.0.1:1/media-stream:" in said
+    assert "start the bridge there" in said
+    assert "frames sent" not in said
+
+
+def test_a_missing_sound_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Argument, value and fix, not the system's words alone."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(["--speak", str(tmp_path / "missing.wav")])
+    assert asyncio.run(run(args)) == 2
+    said = capsys.readouterr().out
+    assert f"--speak is {tmp_path / 'missing.wav'}: No such file" in said
+    assert "give a WAV" in said
+    assert "Errno" not in said

@@ -32,6 +32,7 @@ FLOORS = {
     "counters": 0,
     "early_audio": 0,
     "barge_in": 2,
+    "greeting_protection": 2,
     "requester": 1,
     "answering": 3,
     "call": 3.5,  # on top of answering, which it extends
@@ -43,6 +44,7 @@ FLOORS = {
     "caller_delay": 1,
     "caller_gaps": 1,
     "silero": 4,
+    "decision_record": 4,
     "cancelling": 4,
     "listening": 5,
     "simulator": 4,

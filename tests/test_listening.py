@@ -432,9 +432,12 @@ def test_what_a_setting_gets_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         raise DetectorMissingError("needs onnxruntime")
 
     monkeypatch.setattr("fastbridge.listening.engine.Silero", missing)
-    assert choose("energy") == (None, "detector is energy: no network is loaded")
+    assert choose("energy") == (None, "energy (loudness alone: it fires on noise)")
     assert choose("server")[0] is None
-    assert choose("auto") == (None, "needs onnxruntime")
+    assert choose("auto") == (
+        None,
+        "the AI alone (speech_started): needs onnxruntime",
+    )
     with pytest.raises(DetectorMissingError):
         choose("silero")
 

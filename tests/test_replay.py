@@ -8,7 +8,7 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from aiohttp import web
@@ -18,9 +18,20 @@ from fastbridge import barge_in, playout, replay
 from fastbridge import bridge as bridge_room
 from fastbridge.bridge import Bridge
 from fastbridge.call import Call
-from fastbridge.events import MarkEchoed
+from fastbridge.config import Settings
+from fastbridge.events import (
+    BargeInHeld,
+    CarrierStopped,
+    Command,
+    EchoMeasured,
+    Event,
+    InputCommitted,
+    MarkEchoed,
+    TranscriptHeard,
+)
 from fastbridge.journal import BYTES_LEAST, Journal, RecordedCall
 from fastbridge.journal_records import JournalFile, Kind
+from fastbridge.rerun import Rerun
 from journal_samples import record_story, recorded_line, tell_story
 from rigs import RudeAi, bridge, settings_for
 
@@ -248,6 +259,61 @@ def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
         code, out, err = play(place)
         assert (code, out) == (2, "")
         assert str(place) in err
+        assert "Errno" not in err
+
+
+def test_everything_that_happens_has_words() -> None:
+    """No event or command is shown by the name of its class, but what only `--all` shows."""
+    names = {kind.__name__ for kind in (*get_args(Event), *get_args(Command))}
+    own_words = {"ResponseEnded"}
+    assert names - replay._TEXTS.keys() - replay.FREQUENT - own_words == set()
+
+
+def test_the_end_of_the_stream_is_told_once(tmp_path: Path) -> None:
+    """The carrier says stop, then its socket goes: one end, one line."""
+    path = tmp_path / "call.fbjournal"
+    journal = Journal()
+    line, recorded = recorded_line(journal, path)
+    line.begin()
+    line.tell(EchoMeasured(has_echo=True, delay_ms=80, loss_db=12.5))
+    line.tell(EchoMeasured(has_echo=False))
+    line.tell(TranscriptHeard("i", "backchannel"))
+    for reason in ("carrier_stopped", "carrier_gone"):
+        line.tell(CarrierStopped(reason))
+    recorded.finish()
+    assert journal.close()
+    code, out, _ = play(path)
+    assert code == 0
+    assert out.count("the stream is over") == 1
+    assert "echo path: 80 ms late, 12 dB down" in out
+    assert "no echo path" in out
+    assert "written down (i): backchannel" in out
+
+
+def test_a_hold_of_nothing_is_not_drawn(tmp_path: Path) -> None:
+    """A sound before the answer is audible holds its first byte: no silence is marked for it."""
+    path = tmp_path / "call.fbjournal"
+    journal = Journal()
+    settings = Settings(greeting="", detector="server")
+    line, recorded = recorded_line(journal, path, settings=settings)
+    line.begin()
+    line.tell(InputCommitted("item_1"))
+    line.caller_starts()  # an answer is wanted, nothing is audible: held
+    line.run(200)
+    line.caller_stops()
+    line.answers("r1", audio(4000))
+    line.run(2000)
+    line.caller_starts(item="item_2")
+    line.run(3000)
+    line.tell(CarrierStopped("carrier_stopped"))
+    recorded.finish()
+    assert journal.close()
+    assert len(line.of(BargeInHeld)) == 2
+    rerun = Rerun(JournalFile(path))
+    sketch = replay.Sketch(rerun, has_audio=False)
+    assert rerun.run(lambda _: None, sketch.add) is None
+    (mark,) = sketch.picture().barge_ins
+    assert mark.outcome == "committed"
 
 
 def test_every_frequent_event_is_shown_on_demand(tmp_path: Path) -> None:

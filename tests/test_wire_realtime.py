@@ -74,7 +74,24 @@ CASES: list[tuple[dict[str, Any], object]] = [
             "item_id": "i",
             "transcript": " ",
         },
-        None,
+        TranscriptHeard("i", "nothing"),
+    ),
+    (
+        {
+            "type": "conversation.item.input_audio_transcription.delta",
+            "item_id": "i",
+            "delta": "st",
+            "obfuscation": "x",
+        },
+        TranscriptHeard("i"),
+    ),
+    (
+        {
+            "type": "conversation.item.input_audio_transcription.failed",
+            "item_id": "i",
+            "error": {"code": "audio_unintelligible"},
+        },
+        TranscriptHeard("i", "failed"),
     ),
     (
         {"type": "response.created", "response": {"id": "r", "metadata": {"turn": "4"}}},

@@ -30,6 +30,10 @@ class Judge:
         self._table = TABLES[settings.barge_in]
         self._settings = settings
         self.candidate: Candidate | None = None
+        self.candidates = 0
+        # Transcripts are to come, and when the AI last had a whole sound to write one of.
+        self._is_written = settings.transcription_model is not None
+        self._whole_ns = 0
         # (begin, end, whether it was judged noise) of candidates that ended.
         self._judged: deque[tuple[int, int, bool]] = deque(maxlen=JUDGED_KEPT)
         self._false_holds: deque[int] = deque(maxlen=STUTTER_HOLDS)
@@ -57,7 +61,7 @@ class Judge:
         act = self._table[state][Cue.DOUBTED if doubt else Cue.ONSET]
         if act is Act.TURN:
             return act
-        one = self.candidate = Candidate(onset_ns, now_ns, is_local)
+        one = self.candidate = self.numbered(Candidate(onset_ns, now_ns, is_local))
         if item_id:
             one.items.add(item_id)
         if act is Act.PARK and doubt is not None:
@@ -69,6 +73,12 @@ class Judge:
             one.is_held = act is Act.HOLD
             one.deadline_ns = self._lasted_deadline(one)
         return act
+
+    def numbered(self, one: Candidate) -> Candidate:
+        """Give a candidate its number, by which its log lines belong together."""
+        self.candidates += 1
+        one.number = self.candidates
+        return one
 
     def _join(self, onset_ns: int, item_id: str, *, is_local: bool) -> Act:
         """Let a further report of the sound that is being judged join it."""
@@ -112,17 +122,52 @@ class Judge:
             cue = Cue.LASTED
         else:
             cue = Cue.SHORT if one.speech_ms < settings.resume_ms else Cue.MIDDLING
+        one.reason = "speech" if cue is Cue.LASTED else "too_short"
         act = self._table[state][cue]
         if act is Act.WAIT:
-            one.deadline_ns = ended_ns + settings.verdict_ms * NS_PER_MS
+            begin_ns = max(ended_ns, self._whole_ns)
+            one.deadline_ns = begin_ns + settings.verdict_ms * NS_PER_MS
             one.cue_at_deadline = Cue.EXPIRED
             if now_ns >= one.deadline_ns:
                 return self.due(state, now_ns)
         return self._chosen(act)
 
-    def confirmed(self, state: State) -> Act:
+    def confirmed(self, state: State, reason: str) -> Act:
         """Take the word of a transcript or a turn detector: it was speech."""
-        return self._table[state][Cue.SPEECH] if self.candidate is not None else Act.NOTHING
+        one = self.candidate
+        if one is None:
+            return Act.NOTHING
+        one.reason = reason
+        return self._table[state][Cue.SPEECH]
+
+    def whole(self, now_ns: int) -> None:
+        """Take that the AI has the whole sound: its transcript is due from now on, not before."""
+        one = self.candidate
+        if one is None or not self._is_written:
+            return
+        self._whole_ns = now_ns
+        if one.cue_at_deadline is Cue.EXPIRED:
+            one.deadline_ns = now_ns + self._settings.verdict_ms * NS_PER_MS
+
+    def written(self, state: State, item_id: str, verdict: str) -> Act:
+        """Take what a transcript says of an item of the candidate (`TranscriptHeard.verdict`).
+
+        Only words decide at once. A sound that goes on is not nothing yet, and one of several
+        items without words says nothing of the others.
+        """
+        one = self.candidate
+        if one is None:
+            return Act.NOTHING
+        if verdict == "words":
+            return self.confirmed(state, "words")
+        one.written.add(item_id)
+        if not one.ended_ns or one.is_parked or one.items - one.written:
+            return Act.NOTHING
+        if verdict == "failed":
+            one.reason = "no_verdict"
+            return self._chosen(self._table[state][Cue.EXPIRED])
+        one.reason = "backchannel" if verdict == "backchannel" else "no_words"
+        return self._table[state][Cue.NO_WORDS]
 
     def gone(self, state: State) -> Act:
         """Say that the answer went away by itself."""
@@ -135,6 +180,7 @@ class Judge:
             return Act.NOTHING
         if one.is_parked:
             return self._unpark(one, state)
+        one.reason = "no_verdict" if one.cue_at_deadline is Cue.EXPIRED else "speech"
         return self._chosen(self._table[state][one.cue_at_deadline])
 
     def _unpark(self, one: Candidate, state: State) -> Act:

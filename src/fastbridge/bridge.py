@@ -25,6 +25,7 @@ from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
 from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
+from fastbridge.decision_record import decision_fields, ms_of
 from fastbridge.events import (
     AiLost,
     AppendCallerAudio,
@@ -66,6 +67,7 @@ from fastbridge.pacing import Heartbeat
 from fastbridge.speech import Stage
 from fastbridge.wire import realtime
 from fastbridge.wire.faults import AiError, CarrierError
+from fastbridge.wire.transcripts import Transcripts
 from fastbridge.wire.twilio import TwilioStream
 
 LOG: Final = logging.getLogger("fastbridge.call")
@@ -143,6 +145,9 @@ class Bridge:
                 bytes_max=settings.journal_bytes_max,
             )
         self.stream = TwilioStream()
+        self._transcripts = Transcripts(settings.backchannels)
+        # When the latest `clear` was written, for the decision it belongs to.
+        self._cleared_ns = 0
         self.log = CallLog(LOG, {"bridge": self})
         self.ai: AiLeg | None = None
         self._ai_task: asyncio.Task[None] | None = None
@@ -303,6 +308,7 @@ class Bridge:
         counts = self.call.counts
         return {
             "reason": self.call.end_reason,
+            "generation": counts.barge_ins,  # the end's own flush raised the ring's
             "caller_frames": counts.caller_frames,
             "frames_sent": counts.frames_sent,
             "barge_ins": counts.barge_ins,
@@ -404,7 +410,7 @@ class Bridge:
     def _ai_message(self, data: bytes) -> None:
         now_ns = time.monotonic_ns()
         try:
-            message = realtime.read(data)
+            message = realtime.read(data, self._transcripts)
         except AiError as fault:
             self.worker.totals.ai_faults[fault.reason] += 1
             self._log_fault("AI message refused", fault.reason, str(fault))
@@ -447,6 +453,7 @@ class Bridge:
         if self._ear is not None:
             self._ear.cut(self.call.caller_ms)
         self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
+        self._cleared_ns = time.monotonic_ns()
 
     def _do_mark(self, command: SendMark) -> None:
         self.carrier.send(self.stream.mark(command.name))
@@ -502,26 +509,18 @@ class Bridge:
 
     def _do_decided(self, command: BargeInDecided) -> None:
         self.worker.totals.decided(command, time.monotonic_ns())
-        self.log.info(
-            "barge-in decided",
-            fields={
-                "outcome": command.outcome,
-                "reason": command.reason,
-                "heard_ms": command.heard_ms,
-                "flushed_bytes": command.flushed_bytes,
-                "onset_to_decision_ms": (command.decided_ns - command.onset_ns) // NS_PER_MS,
-                "label": command.label,
-                "speech_ms": command.speech_ms,
-                "rewound_ms": command.rewound_bytes // BYTES_PER_MS,
-                "source": command.source,
-            },
-        )
+        self.log.info("barge-in decided", fields=decision_fields(command, self._cleared_ns))
 
     def _do_held(self, command: BargeInHeld) -> None:
         self.worker.totals.held(command, time.monotonic_ns())
 
     def _do_confirmed(self, command: BargeInConfirmed) -> None:
         self.worker.totals.confirmed(command)
+        if command.was_decided:
+            # The carrier's proof came after the decision: the line's last stage follows.
+            taken_ns = command.confirmed_ns - command.trigger_ns
+            fields = {"candidate": command.candidate, "trigger_to_confirmed_ms": ms_of(taken_ns)}
+            self.log.info("barge-in confirmed", fields=fields)
 
     _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
         ConnectAi: _do_connect,

@@ -27,6 +27,7 @@ from fastbridge.events import (
     CallerFramesLost,
     CancelResponse,
     CarrierStalled,
+    CarrierStarted,
     ClearCarrier,
     CommitInput,
     DeleteItem,
@@ -39,9 +40,10 @@ from fastbridge.events import (
     SpeechStopped,
     TranscriptHeard,
 )
+from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import EnergyRules, Rules, SileroRules, Spurt, Stage
+from fastbridge.speech import EnergyRules, Rules, SileroRules, Spurt, Stage, limits_from
 from fastbridge.talk import Act, Candidate, Cue, State
 
 __all__ = ["Call", "history_frames"]
@@ -65,17 +67,19 @@ ECHO_WAIT_MS: Final = 100
 ECHO_TAIL_NS: Final = 500 * NS_PER_MS
 # What stands for lost caller audio goes to the AI in pieces of at most this, as 0xFF.
 LOST_PIECE_BYTES: Final = bytes_of_ms(100)
+# A report of a sound is about so late (frames of 20 ms), mostly the AI's padding and way.
+LEVELS_KEPT: Final = 16
 # What a false hold adds to the bar of the local detector (a probability).
 FALSE_HOLD_STEP: Final = 0.05
 
 
 @dataclass(slots=True)
 class _Clear:
-    """The latest clear, until the carrier has confirmed it."""
+    """The latest clear, until the carrier has confirmed it; and the sound it was for."""
 
     fence: str
     generation: int
-    trigger_ns: int
+    sound: Candidate
 
 
 def _rules_of(settings: Settings) -> Rules | None:
@@ -83,7 +87,8 @@ def _rules_of(settings: Settings) -> Rules | None:
     if settings.barge_in == "server":
         return None
     if settings.detector == "silero":
-        return SileroRules(quiet_level=settings.energy_floor)
+        hold_on = settings.hold_on_probability
+        return SileroRules(limits_from(hold_on), quiet_level=settings.energy_floor)
     if settings.detector == "energy":
         return EnergyRules(quiet_level=settings.energy_floor)
     return None
@@ -113,6 +118,9 @@ class Call(Answering):
         self._noise_items: deque[str] = deque(maxlen=16)
         self._early_items: deque[str] = deque(maxlen=16)
         self._clear: _Clear | None = None
+        self._protection = GreetingProtection.of(settings)
+        # The levels of the latest caller frames: a sound is reported after it began.
+        self._levels: deque[int] = deque(maxlen=LEVELS_KEPT)
         self._padding_ms = settings.vad_prefix_padding_ms
         is_server_vad = settings.turn_detection == "server_vad"
         self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
@@ -160,6 +168,10 @@ class Call(Answering):
 
     def _hear_level(self, count: int, level: int, now_ns: int) -> None:
         self.caller_clock.append(count, now_ns)
+        self._levels.append(level)
+        one = self.judge.candidate
+        if one is not None and level > one.level and not one.ended_ns:
+            one.level = level
         if self.rules is not None and self.is_ready:
             self._level(level, now_ns)
 
@@ -167,7 +179,14 @@ class Call(Answering):
         mark = self.playout.mark_echoed(event.name, now_ns)
         if mark is not None and self._clear is not None and mark.name == self._clear.fence:
             clear, self._clear = self._clear, None
-            self._commands.append(BargeInConfirmed(clear.generation, clear.trigger_ns, now_ns))
+            one = clear.sound
+            one.confirmed_ns = now_ns
+            was_decided = one is not self.judge.candidate
+            self._commands.append(
+                BargeInConfirmed(
+                    clear.generation, one.trigger_ns, now_ns, one.number, was_decided=was_decided
+                )
+            )
 
     def _on_stall(self, _: CarrierStalled, __: int) -> None:
         self.playout.stalled()
@@ -215,7 +234,7 @@ class Call(Answering):
         self._echo_item = (event.item_id, now_ns)
         self._noise_items.append(event.item_id)
         self.counts.barge_ins_ignored += 1
-        one = Candidate(onset_ns, now_ns, is_local=False)
+        one = self.judge.numbered(Candidate(onset_ns, now_ns, is_local=False))
         self._record(one, "ignored", "echo", now_ns)
 
     def _sound(self, onset_ns: int, now_ns: int, *, is_local: bool, item_id: str = "") -> None:
@@ -228,6 +247,9 @@ class Call(Answering):
         act = self.judge.onset(
             state, onset_ns, now_ns, doubt=doubt, is_local=is_local, item_id=item_id
         )
+        one = self.judge.candidate
+        if one is not None and not one.level:
+            one.level = max(self._levels, default=0)
         self._act(act, now_ns)
 
     # ----------------------------------------------------------------- on its way to the AI
@@ -353,6 +375,8 @@ class Call(Answering):
         self._spurt_began_ms = spurt.began_ms
         if spurt.stage is Stage.SURE:
             self._let_through(spurt.began_ms)
+        if one is not None:
+            one.probability = max(one.probability, spurt.peak)
         if spurt.stage is Stage.ENDED:
             if self._turn_due_ns != NEVER_NS:
                 self._turn_due_ns = now_ns + TURN_PATIENCE_NS
@@ -411,10 +435,16 @@ class Call(Answering):
         self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
 
     def _on_transcript(self, event: TranscriptHeard, now_ns: int) -> None:
-        """Words were heard in a sound that is being judged: it was speech."""
-        one = self.judge.candidate
+        """Take what the AI wrote down of a sound; it counts while that sound is being judged."""
+        one, counts = self.judge.candidate, self.counts
+        counts.transcripts += event.verdict != "failed"
+        counts.transcripts_failed += event.verdict == "failed"
         if one is not None and event.item_id in one.items:
-            self._act(self.judge.confirmed(self.state(now_ns)), now_ns)
+            state = self.state(now_ns)
+            self._act(self.judge.written(state, event.item_id, event.verdict), now_ns)
+        elif event.verdict == "words" and event.item_id in self._noise_items:
+            counts.transcripts_late += 1
+            self._note("words in a sound that was taken for noise: too late", "warning")
 
     def _on_input_committed(self, event: InputCommitted, now_ns: int) -> None:
         """The caller's turn ended: ask for an answer, unless the sound was judged no speech."""
@@ -426,8 +456,9 @@ class Call(Answering):
             self._tell([DeleteItem(event.item_id)])
         elif one is not None and event.item_id in one.items:
             self._early_items.append(event.item_id)
+            self.judge.whole(now_ns)
             if self.settings.turn_detection == "semantic_vad":
-                self._act(self.judge.confirmed(self.state(now_ns)), now_ns)
+                self._act(self.judge.confirmed(self.state(now_ns), "turn_end"), now_ns)
         elif self.is_ready and self.settings.barge_in != "server":
             self._request(Ask(AI_TALK), now_ns)
 
@@ -445,8 +476,9 @@ class Call(Answering):
             self.user_has_spoken = True
         elif act is Act.IGNORE:
             one = self.judge.candidate
-            is_echo = one is not None and one.is_parked
-            self._reject("ignored", "echo" if is_echo else "too_short", now_ns)
+            if one is not None and one.is_parked:
+                one.reason = "echo"
+            self._reject("ignored", now_ns)
         elif act is Act.WITHDRAW:
             self._withdraw(now_ns)
 
@@ -456,18 +488,19 @@ class Call(Answering):
         assert one is not None  # noqa: S101  the judge holds for a candidate only
         self._let_through(self._spurt_began_ms if one.is_local else self.caller_ms)
         fence = self.playout.hold(now_ns)
+        one.silent_ns = now_ns
         self.counts.holds += 1
-        self._clear = _Clear(fence.name, self.generation, one.trigger_ns)
+        self._clear = _Clear(fence.name, self.generation, one)
         self._commands.append(ClearCarrier(fence.name))
-        self._commands.append(BargeInHeld(one.onset_ns, one.trigger_ns, now_ns))
+        self._commands.append(BargeInHeld(one.onset_ns, one.trigger_ns, now_ns, one.number))
 
     def _resume(self, now_ns: int) -> None:
         """The sound was nothing: go on where the ear was."""
         rewound = self.playout.resume(now_ns)
         self.counts.resumes += 1
-        self._reject("resumed", "too_short", now_ns, rewound_bytes=rewound)
+        self._reject("resumed", now_ns, rewound_bytes=rewound)
 
-    def _reject(self, outcome: str, reason: str, now_ns: int, *, rewound_bytes: int = 0) -> None:
+    def _reject(self, outcome: str, now_ns: int, *, rewound_bytes: int = 0) -> None:
         """Close a candidate that was no speech: it gets no answer and leaves no item."""
         one = self.judge.close(now_ns, was_noise=True)
         if one is None:
@@ -477,7 +510,7 @@ class Call(Answering):
         if self.rules is not None and one.is_held:
             self.rules.raise_bar(FALSE_HOLD_STEP)
         early = [item for item in one.items if item in self._early_items]
-        self._record(one, outcome, reason, now_ns, rewound_bytes=rewound_bytes)
+        self._record(one, outcome, one.reason, now_ns, rewound_bytes=rewound_bytes)
         self._tell([DeleteItem(item) for item in early])
 
     def _withdraw(self, now_ns: int) -> None:
@@ -513,8 +546,9 @@ class Call(Answering):
         flushed, items = self.playout.flush(now_ns)
         if not was_held:
             fence = self.playout.fence(now_ns)
+            one.silent_ns = now_ns
             self._commands.append(ClearCarrier(fence.name))
-            self._clear = _Clear(fence.name, self.generation, one.trigger_ns)
+            self._clear = _Clear(fence.name, self.generation, one)
         self.requester.withdraw(now_ns)
         dead = list(self._responses)
         if self.settings.barge_in != "server":
@@ -527,7 +561,7 @@ class Call(Answering):
         self.counts.flushed_bytes += flushed
         heard_ms = ms_of_bytes(sum(item.heard_bytes for item in items))
         self._record(
-            one, "committed", "speech", now_ns, heard_ms=heard_ms, flushed=flushed, label=label
+            one, "committed", one.reason, now_ns, heard_ms=heard_ms, flushed=flushed, label=label
         )
         amends = self._amends.cut(items, known, dead)
         for response_id in dead:
@@ -547,7 +581,13 @@ class Call(Answering):
         rewound_bytes: int = 0,
         label: str = "",
     ) -> None:
-        """Emit the one decision every candidate ends with."""
+        """Emit the one decision every candidate ends with, and all that it was made from."""
+        speech_ms = one.speech_ms
+        if not one.ended_ns:
+            # It goes on, or its end was never told: so long it has lasted.
+            speech_ms = max(now_ns - one.onset_ns, 0) // NS_PER_MS
+        peak = self.rules.peak if self.rules is not None else 0.0
+        echo = self.echo
         self._commands.append(
             BargeInDecided(
                 outcome=outcome,
@@ -559,9 +599,17 @@ class Call(Answering):
                 heard_ms=heard_ms,
                 flushed_bytes=flushed,
                 label=label or self.label(now_ns),
-                speech_ms=one.speech_ms,
+                speech_ms=speech_ms,
                 rewound_bytes=rewound_bytes,
                 source="local" if one.is_local else "server",
+                candidate=one.number,
+                level=one.level or max(self._levels, default=0),
+                probability=round(max(one.probability, peak), 3),
+                has_echo=echo.has_echo,
+                echo_delay_ms=echo.delay_ms,
+                echo_loss_db=echo.loss_db,
+                silent_ns=one.silent_ns,
+                confirmed_ns=one.confirmed_ns,
             )
         )
 
@@ -569,16 +617,24 @@ class Call(Answering):
 
     def _is_protected(self, now_ns: int) -> bool:
         """Say whether the greeting is playing, or wanted, and may not be interrupted."""
-        kind = self.settings.greeting_protection
-        if kind == "off" or self.label(now_ns) != GREETING:
-            return False
-        if kind == "played" or not self._greeting_began_ns:
-            return True
-        protected_ns = self.settings.greeting_protection_ms * NS_PER_MS
-        return now_ns - self._greeting_began_ns < protected_ns
+        is_greeting = self.label(now_ns) == GREETING
+        return is_greeting and self._protection.holds(self._greeting_began_ns, now_ns)
+
+    def _on_carrier_started(self, event: CarrierStarted, now_ns: int) -> None:
+        """Take the call's own greeting protection, if it brings one."""
+        value = event.parameters.get(PARAMETER)
+        if value is not None:
+            try:
+                self._protection = self._protection.chosen(value)
+            except ValueError as problem:
+                used = ("used", self._protection.kind)
+                self._note(
+                    "a stream parameter is refused", "error", ("problem", str(problem)), used
+                )
+        super()._on_carrier_started(event, now_ns)
 
     def _ignore_for_greeting(self, onset_ns: int, now_ns: int, *, is_local: bool) -> None:
         """Let the greeting go on; what the caller says is heard by the AI all the same."""
-        one = Candidate(onset_ns, now_ns, is_local)
+        one = self.judge.numbered(Candidate(onset_ns, now_ns, is_local))
         self.counts.barge_ins_ignored += 1
         self._record(one, "ignored", "greeting", now_ns)

@@ -174,18 +174,46 @@ class Settings:
         700, 50, 5000, "A sound of these milliseconds is speech: the answer ends."
     )
     verdict_ms: int = _whole(
-        900, 0, 10_000, "Milliseconds after a sound between both in which a verdict is awaited."
+        900,
+        0,
+        10_000,
+        "Milliseconds after a sound between both in which a verdict is awaited; with"
+        " `transcription_model` they begin anew when the AI has the whole sound.",
     )
     short_speech: str = _one_of(
         "resume",
         ("resume", "commit"),
         "What a sound between `resume_ms` and `commit_ms` without a verdict is taken for.",
     )
+    transcription_model: str | None = _text(
+        None,
+        "Model that writes down the caller's words (such as gpt-transcribe), as a verdict on short"
+        " sounds: words interrupt, no words resume. Costs its price for every turn of the caller;"
+        " the words are neither kept nor logged. Unset: no transcription.",
+        **_NAME,
+    )
+    transcription_language: str | None = _text(
+        None,
+        "Language of the caller for `transcription_model`; one short word is understood better with"
+        " it. Unset: the model guesses.",
+        fits=_matches(r"[a-z]{2,3}"),
+        form='an ISO 639 code such as "en"',
+    )
+    backchannels: str = _text(
+        "mhm, mm, hm, uh huh, aha, ah, oh, uh, um, eh, er",
+        "Words of listening, separated by commas: a short sound that is written down as nothing"
+        " else resumes (needs `transcription_model`). Add those of your callers' language (okay,"
+        " genau, vale). Hyphens, capitals and repeated letters do not matter; empty: every word"
+        " interrupts.",
+        chars_max=1000,
+        empty_is_value=True,
+    )
     greeting_protection: str = _one_of(
         "off",
         ("off", "played", "first"),
         "Whether the greeting can be interrupted: off (it can), played (not until it was heard),"
-        " first (not in its first `greeting_protection_ms`).",
+        " first (not in its first `greeting_protection_ms`). The stream parameter of the same name"
+        " (off, played, or milliseconds) wins for its call.",
     )
     greeting_protection_ms: int = _whole(
         2000, 0, 60_000, "Milliseconds of the greeting that `first` protects."
@@ -201,6 +229,13 @@ class Settings:
         ("auto", "silero", "energy", "server"),
         "Who hears the caller first. auto: silero where extra [vad] is installed, else server;"
         " energy: loudness alone (fires on noise); server: the AI's speech_started.",
+    )
+    hold_on_probability: float = _real(
+        0.3,
+        0.05,
+        0.9,
+        "Speech probability (0 to 1) of one 32 ms window at which the AI falls silent (detector"
+        " silero); higher = fewer false holds, later silence.",
     )
     echo_window_ms: int = _whole(
         350, 0, 2000, "Milliseconds after the AI starts to sound in which echo is suspected."

@@ -37,6 +37,9 @@ class CallCounters:
     requests_lost: int = 0
     turns_forced: int = 0
     answers_retried: int = 0
+    transcripts: int = 0
+    transcripts_failed: int = 0
+    transcripts_late: int = 0
     digits: int = 0
 
     def add(self, other: CallCounters) -> None:

@@ -21,7 +21,7 @@ from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Utte
 from fastbridge.caller.proof import Proof, prove
 from fastbridge.caller.record import CallRecord
 from fastbridge.caller.simulated_call import place_call
-from fastbridge.caller.timeline import Moment, TimelinePrinter
+from fastbridge.caller.timeline import LATE_MS, Moment, TimelinePrinter
 from fastbridge.caller.wav import write_stereo
 from fastbridge.config import Settings
 from fastbridge.events import (
@@ -150,7 +150,7 @@ async def run(folder: Path, *, rtt_ms: float = 80.0, out: TextIO = sys.stdout) -
     voice = speech.choose(2)
     print(f"the caller: {voice.source}", file=out)
     print("starting the embedded AI and the bridge ...", file=out, flush=True)
-    tell = TimelinePrinter(out)
+    tell = TimelinePrinter(out, hold_ms=LATE_MS)
     known = BridgeRecord(tell)
     ai = LocalAi(rules=AiRules(spoken_bytes_max=SPOKEN_BYTES_MAX), keep_finished=1)
     address = await ai.start()
@@ -204,11 +204,13 @@ async def _call(
             seconds_max=SECONDS_MAX,
             quiet_seconds=QUIET_SECONDS,
             on_moment=tell,
+            on_tick=tell.pass_time,
         )
         record = await place_call(plan)
         await listener.front.drain()
     finally:
         await listener.close()
+        tell.close()
     return record
 
 

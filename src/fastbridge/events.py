@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 # --------------------------------------------------------------------------- from the carrier
 
@@ -111,9 +111,14 @@ class SpeechStopped:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptHeard:
-    """The AI wrote down words of the caller: what it heard was speech. The words stay there."""
+    """The AI wrote down a sound of the caller; what the words were does not leave the wire.
+
+    `verdict` is words, backchannel (nothing but words of listening), nothing (no words at all) or
+    failed (nothing could be written down).
+    """
 
     item_id: str
+    verdict: str = "words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,20 +327,27 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class BargeInHeld:
-    """The AI fell silent for a candidate that is yet to be judged."""
+    """The AI fell silent for a candidate that is yet to be judged; `candidate` is its number."""
 
     onset_ns: int
     trigger_ns: int
     held_ns: int
+    candidate: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BargeInDecided:
     """How one candidate ended. Times are monotonic nanoseconds; `onset_ns` is estimated.
 
-    `outcome` is committed, resumed, withdrawn or ignored; `reason` is one of a closed set:
-    speech, verdict, echo, too_short, greeting, not_speaking. `source` says who heard it first:
-    local or server.
+    `outcome` is committed, resumed, withdrawn or ignored; `reason` is one of `REASONS`. `source`
+    says who heard it first: local or server.
+
+    Evidence: `speech_ms` (how long the sound lasted, or has lasted so far), `level` (its loudest
+    frame, mean 14-bit amplitude), `probability` (the highest of our own detector, 0 to 1; 0 when
+    only the AI heard it), and what the echo probe knew: `has_echo`, `echo_delay_ms`,
+    `echo_loss_db`. Stages: `onset_ns`, `trigger_ns` (the sound was reported), `silent_ns` (nothing
+    leaves the ring from here; 0: it never fell silent), `confirmed_ns` (the carrier's proof; 0:
+    not yet, `BargeInConfirmed` follows if there was a `clear`), `decided_ns`.
     """
 
     outcome: str
@@ -350,15 +362,42 @@ class BargeInDecided:
     speech_ms: int = 0
     rewound_bytes: int = 0
     source: str = "server"
+    candidate: int = 0
+    level: int = 0
+    probability: float = 0.0
+    has_echo: bool = False
+    echo_delay_ms: int = 0
+    echo_loss_db: float = 0.0
+    silent_ns: int = 0
+    confirmed_ns: int = 0
+
+
+REASONS: Final = {
+    "speech": "the sound lasted for `commit_ms` (mode instant: it began)",
+    "words": "a transcript has words in it",
+    "turn_end": "the AI's semantic detector ended the caller's turn with it",
+    "no_verdict": "nobody judged it in time: `short_speech` did",
+    "too_short": "the sound was shorter than `resume_ms`",
+    "no_words": "its transcript is empty",
+    "backchannel": "its transcript is nothing but words of listening",
+    "echo": "it was, or may have been, our own voice coming back",
+    "greeting": "the greeting was protected",
+    "not_speaking": "the answer went away while the sound was judged",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class BargeInConfirmed:
-    """The carrier echoed the fence: its buffer is empty since at most one return trip."""
+    """The carrier echoed the fence: its buffer is empty since at most one return trip.
+
+    `was_decided`: the candidate's decision is out already, without this time in it.
+    """
 
     generation: int
     trigger_ns: int
     confirmed_ns: int
+    candidate: int = 0
+    was_decided: bool = False
 
 
 Command: TypeAlias = (

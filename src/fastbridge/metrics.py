@@ -181,6 +181,15 @@ COUNTED: Final[dict[str, tuple[str, str]]] = {
         "answers_retried",
         "Answers asked for once more because the first failed without a word.",
     ),
+    "transcripts": ("transcripts", "Verdicts read from transcripts of the caller's sounds."),
+    "transcripts_failed": (
+        "transcripts_failed",
+        "Sounds of callers the AI could not write down: no verdict came of them.",
+    ),
+    "transcripts_late": (
+        "transcripts_late",
+        "Words in sounds already taken for noise: raise verdict_ms when it rises.",
+    ),
     "ai_errors": ("ai_errors", "Errors the AI reported that have consequences."),
     "ai_errors_benign": ("ai_errors_benign", "Errors the AI reported that are expected."),
     "digits": ("digits", "DTMF digits pressed by callers."),

@@ -10,6 +10,7 @@ import argparse
 import base64
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -54,7 +55,11 @@ def run(arguments: argparse.Namespace, out: TextIO | None = None, err: TextIO | 
     try:
         journal = JournalFile(arguments.file)
         rerun = Rerun(journal)
-    except (OSError, JournalError) as problem:
+    except OSError as problem:
+        text = f"file is {arguments.file}: {problem.strerror or problem}; name a journal to replay"
+        print(f"fastbridge: {text}", file=err)
+        return EXIT_NO_JOURNAL
+    except JournalError as problem:
         print(f"fastbridge: {problem}", file=err)
         return EXIT_NO_JOURNAL
     _tell_header(journal, rerun, out)
@@ -131,7 +136,19 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "SessionUpdated": ("ai", lambda e: f"the session is granted: {e['output_format']}"),
     "SpeechStarted": ("caller", lambda e: f"the AI hears speech ({e['item_id']})"),
     "SpeechStopped": ("caller", lambda e: f"the AI hears silence ({e['item_id']})"),
-    "TranscriptHeard": ("caller", lambda e: f"the AI understood words ({e['item_id']})"),
+    "TranscriptHeard": (
+        "caller",
+        lambda e: f"written down ({e['item_id']}): {e.get('verdict', 'words')}",
+    ),
+    "CarrierStalled": ("fault", lambda _: "the carrier's socket takes no more"),
+    "EchoMeasured": (
+        "bridge",
+        lambda e: (
+            f"echo path: {e['delay_ms']} ms late, {e['loss_db']:.0f} dB down"
+            if e["has_echo"]
+            else "no echo path"
+        ),
+    ),
     "InputCommitted": ("caller", lambda e: f"the turn ended ({e['item_id']})"),
     "ResponseCreated": ("ai", lambda e: f"{e['response_id']} begins, turn {e['turn']}"),
     "AiErrored": ("fault", lambda e: f"the AI reports {e['code']}: {e['message']}"),
@@ -154,6 +171,7 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
             f"the carrier proves it, {_ms(e['confirmed_ns'] - e['trigger_ns'])} after the trigger"
         ),
     ),
+    "CommitInput": ("bridge", lambda _: "ends the caller's turn itself"),
     "RequestResponse": ("bridge", lambda e: f"asks the AI to speak, turn {e['turn']}"),
     "CancelResponse": ("bridge", lambda e: f"cancels {e['response_id']}"),
     "TruncateItem": (
@@ -177,6 +195,7 @@ class Story:
         self._received: dict[str, int] = {}
         self._sent_ms = 0
         self._last_sent_ns = 0
+        self._is_over = False
         tell(Moment(0, "line", "the carrier's socket is accepted"))
 
     def tell(self, record: Record) -> None:
@@ -223,6 +242,11 @@ class Story:
     def _value(self, name: str, entries: dict[str, Any]) -> None:
         if name in FREQUENT and not self._show_all:
             return
+        if name == "CarrierStopped":
+            # Its socket's end is told to the call again when the bridge lets go of it.
+            if self._is_over:
+                return
+            self._is_over = True
         if name == "ClearCarrier":
             self._end_talkspurt()
         if name == "ResponseEnded":
@@ -269,6 +293,7 @@ class Sketch:
         self._speaking: list[tuple[float, float]] = []
         self._marks: list[BargeInMark] = []
         self._since: float | None = None
+        self._open_onset_ns = -1  # of the latest mark, until it is decided
 
     def add(self, record: Record) -> None:
         """Take one record that came out as recorded."""
@@ -319,15 +344,21 @@ class Sketch:
 
     def _obey(self, commands: dict[str, dict[str, Any]], at_ns: int) -> None:
         """Cut what the carrier had not played when `clear` went out; mark the barge-in."""
-        if "ClearCarrier" not in commands:
-            return
-        if self._ear and self._ear_end_ns() > at_ns:
-            start_ns, sound = self._ear[-1]
-            del sound[bytes_of_ns(at_ns - start_ns) :]
-        cause = commands.get("BargeInHeld") or commands.get("BargeInDecided")
-        if cause is not None:
-            onset_s = (cause["onset_ns"] - self._rerun.began_ns) / NS_PER_S
-            self._marks.append(BargeInMark(onset_s, at_ns / NS_PER_S))
+        decided = commands.get("BargeInDecided")
+        if "ClearCarrier" in commands:
+            is_audible = bool(self._ear) and self._ear_end_ns() > at_ns
+            if is_audible:
+                start_ns, sound = self._ear[-1]
+                del sound[bytes_of_ns(at_ns - start_ns) :]
+            cause = commands.get("BargeInHeld") or decided
+            # Where nothing was audible nothing fell silent: the answer waited for the caller.
+            if cause is not None and is_audible:
+                onset_s = (cause["onset_ns"] - self._rerun.began_ns) / NS_PER_S
+                self._marks.append(BargeInMark(onset_s, at_ns / NS_PER_S))
+                self._open_onset_ns = cause["onset_ns"]
+        if decided is not None and decided["onset_ns"] == self._open_onset_ns:
+            self._marks[-1] = replace(self._marks[-1], outcome=decided["outcome"])
+            self._open_onset_ns = -1
 
     def picture(self) -> PictureData:
         """Return what was collected, ready to be drawn."""

@@ -45,10 +45,10 @@ class Front:
     def __init__(self, settings: Settings) -> None:
         scorer, reason = engine.choose(settings.detector)
         if settings.barge_in == "server":
-            scorer, reason = None, "the model owns the turn"
+            scorer, reason = None, "the AI alone: barge_in is server, the model owns the turn"
         if settings.detector == "auto":
             settings = dataclasses.replace(settings, detector="silero" if scorer else "server")
-        LOG.info("local detector", extra={"fields": {"detector": reason}})
+        LOG.info("local detector", extra={"fields": {"heard_by": reason}})
         self.settings = settings
         self.is_draining = False
         self.signatures = admission.SignatureCheck.of(settings)

@@ -75,6 +75,10 @@ class Rules(Protocol):
     def stage(self) -> Stage:
         """Where the present sound is; QUIET when there is none."""
 
+    @property
+    def peak(self) -> float:
+        """The highest probability (or what stands for it) in the present sound; 0 in none."""
+
     def level(self, level: int, at_ms: int) -> Spurt | None:
         """Take the level of the frame that ended at `at_ms`; every frame of the call comes here."""
 
@@ -125,6 +129,19 @@ class SileroLimits:
     scores_late_ms: int = 300
 
 
+def limits_from(hold_on_probability: float) -> SileroLimits:
+    """Return the limits for a chosen bar of suspicion (`hold_on_probability`, 0 to 1).
+
+    To be sure never asks for less than to suspect, nor to go on for more.
+    """
+    usual = SileroLimits()
+    return SileroLimits(
+        suspect_probability=hold_on_probability,
+        sure_probability=max(usual.sure_probability, hold_on_probability),
+        stay_probability=min(usual.stay_probability, hold_on_probability),
+    )
+
+
 class SileroRules:
     """Talkspurts from the network's probabilities."""
 
@@ -157,6 +174,11 @@ class SileroRules:
     def stage(self) -> Stage:
         """Where the present sound is."""
         return self._stage
+
+    @property
+    def peak(self) -> float:
+        """Return the highest evidence in the present sound (0..1)."""
+        return self._peak
 
     @property
     def bar(self) -> float:
@@ -305,6 +327,11 @@ class EnergyRules:
     def stage(self) -> Stage:
         """Where the present sound is."""
         return self._stage
+
+    @property
+    def peak(self) -> float:
+        """Return the highest evidence in the present sound (0..1)."""
+        return self._peak
 
     @property
     def bar(self) -> float:

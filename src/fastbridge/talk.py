@@ -29,6 +29,7 @@ class Cue(StrEnum):
     SHORT = "short"  # the sound ended before `resume_ms`
     MIDDLING = "middling"  # the sound ended between `resume_ms` and `commit_ms`
     SPEECH = "speech"  # a transcript, or a turn that ended, says it was speech
+    NO_WORDS = "no_words"  # a transcript says that there was nothing to interrupt for
     EXPIRED = "expired"  # nobody said so within `verdict_ms`
     GONE = "gone"  # the answer went away by itself while the sound was judged
 
@@ -56,6 +57,7 @@ _PLAYING_ROW: Final[dict[Cue, Act]] = {
     Cue.SHORT: Act.IGNORE,
     Cue.MIDDLING: Act.IGNORE,
     Cue.SPEECH: Act.COMMIT,
+    Cue.NO_WORDS: Act.IGNORE,
     Cue.EXPIRED: Act.IGNORE,
     Cue.GONE: Act.WITHDRAW,
 }
@@ -68,6 +70,7 @@ REVERSIBLE: Final[dict[State, dict[Cue, Act]]] = {
         Cue.SHORT: Act.WITHDRAW,
         Cue.MIDDLING: Act.WITHDRAW,
         Cue.SPEECH: Act.WITHDRAW,
+        Cue.NO_WORDS: Act.WITHDRAW,
         Cue.EXPIRED: Act.WITHDRAW,
         Cue.GONE: Act.NOTHING,
     },
@@ -80,6 +83,7 @@ REVERSIBLE: Final[dict[State, dict[Cue, Act]]] = {
         Cue.SHORT: Act.RESUME,
         Cue.MIDDLING: Act.WAIT,
         Cue.SPEECH: Act.COMMIT,
+        Cue.NO_WORDS: Act.RESUME,
         Cue.EXPIRED: Act.CHOOSE,
         Cue.GONE: Act.WITHDRAW,
     },
@@ -108,7 +112,9 @@ class Candidate:
     """One sound of the caller that is being judged; times are monotonic nanoseconds.
 
     `is_local`: our own detector heard it and will say when it ends; otherwise only the AI's
-    events tell, and its `speech_stopped` is late by its own silence window.
+    events tell, and its `speech_stopped` is late by its own silence window. `items` are the AI's
+    names of it, `written` those of them whose transcript has come. `level` and `probability` are
+    the evidence, `reason` why it was decided as it was, `silent_ns` and `confirmed_ns` its stages.
     """
 
     onset_ns: int
@@ -122,3 +128,10 @@ class Candidate:
     deadline_ns: int = 0
     cue_at_deadline: Cue = Cue.LASTED
     is_sure: bool = False
+    number: int = 0
+    written: set[str] = field(default_factory=set)
+    reason: str = "speech"
+    level: int = 0
+    probability: float = 0.0
+    silent_ns: int = 0
+    confirmed_ns: int = 0

@@ -21,7 +21,7 @@ from fastbridge.caller.plan import (
     Start,
     Utterance,
 )
-from fastbridge.caller.timeline import TimelinePrinter
+from fastbridge.caller.timeline import LATE_MS, TimelinePrinter
 
 if TYPE_CHECKING:
     import aiohttp
@@ -66,8 +66,14 @@ async def run(args: argparse.Namespace) -> int:
     """Place the calls; 0 when all ended in order, 1 when one failed, 2 for wrong arguments."""
     try:
         plan = plan_of(args)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"fastbridge call: {error}")
+        return 2
+    except OSError as error:
+        print(
+            f"fastbridge call: --speak is {error.filename}: {error.strerror or error}; give a WAV"
+            " file that can be read"
+        )
         return 2
     if args.calls == 1:
         return await _one_call(plan, args.out)
@@ -125,9 +131,13 @@ def default_start(number: int) -> Start:
 async def _one_call(plan: CallPlan, out: Path | None) -> int:
     from fastbridge.caller.simulated_call import place_call
 
-    record = await place_call(replace(plan, on_moment=TimelinePrinter()))
-    print()
-    print(closing_table(record))
+    tell = TimelinePrinter(hold_ms=LATE_MS)
+    record = await place_call(replace(plan, on_moment=tell, on_tick=tell.pass_time))
+    tell.close()
+    if not record.started_ns:
+        print(f"fastbridge call: --url is {plan.url}: {record.failure}; start the bridge there")
+    else:
+        print(f"\n{closing_table(record)}")
     if out is not None:
         write_heard(record, out)
     return int(record.has_failed)

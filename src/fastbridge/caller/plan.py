@@ -79,7 +79,9 @@ class CallPlan:
             computed for it. Empty: the address of `url`.
         webhook_path: where TwiML is asked for; empty asks nowhere.
         call_sid, stream_sid, account_sid: made up when empty.
-        on_moment: told of everything in the timeline as it happens; must not block.
+        on_moment: told of everything in the timeline as soon as it is known, some of it up to
+            `timeline.LATE_MS` after it happened; must not block.
+        on_tick: told the time (monotonic ns) every 20 ms of the call; must not block.
 
     Raises:
         ValueError: a value out of range, with field, value and what is allowed.
@@ -103,6 +105,7 @@ class CallPlan:
     stream_sid: str = ""
     account_sid: str = ""
     on_moment: Callable[[Moment], None] | None = None
+    on_tick: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("ws://", "wss://")):

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from operator import attrgetter
 from random import Random
 from typing import Any, Final
 
@@ -98,6 +99,7 @@ class SimulatedCall:
             self._uplink.close()
             self._downlink.close()
         record.ended_ns = record.ended_ns or time.monotonic_ns()
+        record.moments.sort(key=attrgetter("at_ns"))
         record.barge_ins = barge_ins_of(record.ear, record.spoken)
         return record
 
@@ -204,6 +206,8 @@ class SimulatedCall:
         self._advance(now_ns)
         talkspurts = talkspurts_of(record.ear.runs, GAP_MS)
         self._watch.look(talkspurts, now_ns)
+        if self._plan.on_tick is not None:
+            self._plan.on_tick(now_ns)
         if why := self._why_hang_up(now_ns):
             self._hang_up(why, now_ns)
         else:

@@ -162,6 +162,12 @@ class Listening:
         loop.call_soon_threadsafe(self._end, jobs)
 
 
+_WITHOUT_NETWORK: Final = {
+    "energy": "energy (loudness alone: it fires on noise)",
+    "server": "the AI alone (speech_started)",
+}
+
+
 def choose(detector: str) -> tuple[Scorer | None, str]:
     """Return the network that the setting `detector` asks for, and what to say about it.
 
@@ -169,13 +175,13 @@ def choose(detector: str) -> tuple[Scorer | None, str]:
     `DetectorMissingError` then; `energy` and `server` need no network.
     """
     if detector not in {"auto", "silero"}:
-        return None, f"detector is {detector}: no network is loaded"
+        return None, _WITHOUT_NETWORK[detector]
     try:
-        return Silero(), "detector is silero"
+        return Silero(), "silero, on this machine"
     except DetectorMissingError as error:
         if detector == "silero":
             raise
-        return None, str(error)
+        return None, f"the AI alone (speech_started): {error}"
 
 
 def warm_up(scorer: Scorer) -> None:

@@ -62,6 +62,7 @@ from fastbridge.simulator.worlds import Worlds
 from fastbridge.speech import SCORE_WINDOW_MS
 from fastbridge.wire import realtime
 from fastbridge.wire.faults import AiError, CarrierError
+from fastbridge.wire.transcripts import Transcripts
 from fastbridge.wire.twilio import TwilioStream
 
 # As in `bridge`: beyond it nothing leaves the ring; after 5 s of it the call ends.
@@ -119,6 +120,7 @@ class BridgeParty:
         )
         self.call = Call(settings, self.ring, agenda.now_ns)
         self.stream = TwilioStream()
+        self._transcripts = Transcripts(settings.backchannels)
         self.digest = blake2b(digest_size=16)
         self.timeline: list[tuple[int, str]] = []
         self.decisions: list[BargeInDecided] = []
@@ -392,7 +394,7 @@ class BridgeParty:
         if not self._is_ai_open:
             return
         try:
-            message = realtime.read(data)
+            message = realtime.read(data, self._transcripts)
         except AiError:
             self.faults += 1
             return

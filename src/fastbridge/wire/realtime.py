@@ -26,9 +26,9 @@ from fastbridge.events import (
     SessionUpdated,
     SpeechStarted,
     SpeechStopped,
-    TranscriptHeard,
 )
 from fastbridge.wire.faults import AiError
+from fastbridge.wire.transcripts import Transcripts
 
 REASONS: Final = ("not_json", "wrong_schema", "too_large")
 AUDIO_DELTA: Final = "response.output_audio.delta"
@@ -74,8 +74,12 @@ APPEND_TAIL: Final = b'"}'
 _decode = msgspec.json.Decoder(_Message).decode
 
 
-def read(data: bytes | str) -> Delta | Event | None:
+def read(data: bytes | str, transcripts: Transcripts | None = None) -> Delta | Event | None:
     """Translate one server event; the compiled scan knows audio deltas, the parser the rest.
+
+    Args:
+        data: the message.
+        transcripts: keeps what has come of the caller's words; None: each message by itself.
 
     Returns:
         A `Delta` for audio, an event, or None for a type the bridge has no use for.
@@ -84,10 +88,10 @@ def read(data: bytes | str) -> Delta | Event | None:
         AiError: with one of `REASONS`; nothing has changed.
     """
     found = scan_delta(data)
-    return parse(data) if found is None else Delta(*found)
+    return parse(data, transcripts) if found is None else Delta(*found)
 
 
-def parse(data: bytes | str) -> Delta | Event | None:
+def parse(data: bytes | str, transcripts: Transcripts | None = None) -> Delta | Event | None:
     """Do what `read` does without the scan: the judge of what the scan may answer."""
     try:
         message = _decode(data)
@@ -101,9 +105,11 @@ def parse(data: bytes | str) -> Delta | Event | None:
             raise AiError("wrong_schema", "an audio delta without `response_id`")
         return Delta(message.response_id, message.item_id or message.response_id, message.delta)
     reader = _READERS.get(kind)
-    if reader is None:
-        return None
     try:
+        if kind in _TRANSCRIPTS:
+            return _TRANSCRIPTS[kind](message, transcripts or Transcripts())
+        if reader is None:
+            return None
         return reader(message)
     except (KeyError, TypeError, AttributeError, ValueError) as problem:
         raise AiError("wrong_schema", f"{kind}: {type(problem).__name__} {problem}") from None
@@ -123,11 +129,6 @@ def _needed(value: str, name: str) -> str:
 def _input_ms(value: float) -> int:
     """Return a position on the AI's input clock, made sane."""
     return int(min(max(value, 0), INPUT_MS_MAX))
-
-
-def _transcript(message: _Message) -> Event | None:
-    """A transcript with words in it is a verdict; its words are not kept."""
-    return TranscriptHeard(message.item_id) if message.transcript.strip() else None
 
 
 def _session_updated(message: _Message) -> Event:
@@ -174,6 +175,14 @@ def _error(message: _Message) -> Event:
     )
 
 
+_TRANSCRIPTION: Final = "conversation.item.input_audio_transcription"
+_TRANSCRIPTS: Final[dict[str, Callable[[_Message, Transcripts], Event | None]]] = {
+    f"{_TRANSCRIPTION}.delta": lambda m, kept: kept.piece(_needed(m.item_id, "item_id"), m.delta),
+    f"{_TRANSCRIPTION}.completed": lambda m, kept: kept.whole(
+        _needed(m.item_id, "item_id"), m.transcript
+    ),
+    f"{_TRANSCRIPTION}.failed": lambda m, kept: kept.failed(_needed(m.item_id, "item_id")),
+}
 _READERS: Final[dict[str, Callable[[_Message], Event | None]]] = {
     "session.created": lambda m: SessionCreated(_text(m.session, "id")),
     "session.updated": _session_updated,
@@ -183,7 +192,6 @@ _READERS: Final[dict[str, Callable[[_Message], Event | None]]] = {
     "input_audio_buffer.speech_stopped": lambda m: SpeechStopped(
         _input_ms(m.audio_end_ms), m.item_id
     ),
-    "conversation.item.input_audio_transcription.completed": _transcript,
     "input_audio_buffer.committed": lambda m: InputCommitted(_needed(m.item_id, "item_id")),
     "response.created": _response_created,
     "response.output_item.added": _item_added,
@@ -217,6 +225,11 @@ def session_update(settings: Settings, instructions: str) -> str:
         detection["eagerness"] = settings.vad_eagerness
     is_servers = settings.barge_in == "server"
     detection |= {"create_response": is_servers, "interrupt_response": is_servers}
+    heard: dict[str, Any] = {"turn_detection": detection}
+    if settings.transcription_model is not None:
+        heard["transcription"] = {"model": settings.transcription_model}
+        if settings.transcription_language is not None:
+            heard["transcription"]["language"] = settings.transcription_language
     noise = None if settings.noise_reduction == "off" else {"type": settings.noise_reduction}
     return json.dumps(
         {
@@ -230,7 +243,7 @@ def session_update(settings: Settings, instructions: str) -> str:
                     "input": {
                         "format": {"type": PCMU},
                         "noise_reduction": noise,
-                        "turn_detection": detection,
+                        **heard,
                     },
                     "output": {"format": {"type": PCMU}, "voice": settings.voice},
                 },

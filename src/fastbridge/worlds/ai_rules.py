@@ -19,7 +19,9 @@ class AiRules:
     `unheard_bytes_max`: audio appended before the detector looked at it; more is refused.
     `spoken_bytes_max`: how much given-out audio is kept as proof (0: none).
     `truncates_in_progress`: whether an item may be truncated before its response is done.
-    `onset_windows`: loud windows in a row before speech is believed.
+    `onset_windows`: loud windows in a row before speech is believed. `transcripts`: what the
+    caller's turns are written down as, in their order, when the client asks for transcription
+    (a turn beyond them fails); `transcribe_ms`: from a turn's end to its first words.
     """
 
     delivery: Delivery = field(default_factory=Delivery)
@@ -30,6 +32,8 @@ class AiRules:
     answer_bytes_max: int = 4_800_000
     unheard_bytes_max: int = 16 * 1024 * 1024
     spoken_bytes_max: int = 0
+    transcripts: tuple[str, ...] = ()
+    transcribe_ms: int = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from fastbridge.worlds.ai_refusal import (
 from fastbridge.worlds.ai_replies import Replies
 from fastbridge.worlds.ai_rules import AiCounts, AiRules, Speaker
 from fastbridge.worlds.ai_settings import checked_request, first_config, turn_rules, updated
+from fastbridge.worlds.ai_transcripts import Transcripts
 from fastbridge.worlds.ai_turns import COMMIT_MS_MIN, InputAudio, SpeechStarted, SpeechStopped
 
 APPEND_CHARS_MAX: Final = 15 * 1024 * 1024
@@ -69,6 +70,7 @@ class AiSession:
         self._expires_ns = now_ns + self.rules.session_ms * NS_PER_MS
         conversation_id = self._outlet.new_id("conv")
         self._replies = Replies(speaker, self._outlet, self.rules, self.counts, conversation_id)
+        self._transcripts = Transcripts(self._outlet, self.rules)
         self._outlet.emit("session.created", session=self._config)
         conversation = {"id": conversation_id, "object": "realtime.conversation"}
         self._outlet.emit("conversation.created", conversation=conversation)
@@ -110,7 +112,8 @@ class AiSession:
         """Return when `advance` has something to do; None once the session is closed."""
         if self.is_closed:
             return None
-        return min([*self._replies.wakeups_ns(), self._expires_ns])
+        waiting = [*self._replies.wakeups_ns(), *self._transcripts.wakeups_ns()]
+        return min([*waiting, self._expires_ns])
 
     def take_events(self) -> list[Json]:
         """Return the server events queued since the last call, in the order they must be sent."""
@@ -185,6 +188,7 @@ class AiSession:
             self._expire()
             return
         self._replies.advance(self._config, now_ns)
+        self._transcripts.advance(now_ns)
         idle_at_ns = self._replies.idle_at_ns
         if idle_at_ns is not None and now_ns >= idle_at_ns:
             self._idle_timeout(now_ns)
@@ -247,7 +251,7 @@ class AiSession:
         self._unscored += mulaw
         self.counts.appended_bytes += len(mulaw)
 
-    def _commit(self, _event: Json, _now_ns: int) -> None:
+    def _commit(self, _event: Json, now_ns: int) -> None:
         if self._input.buffer_bytes < bytes_of_ms(COMMIT_MS_MIN):
             have_ms = self._input.buffer_bytes / bytes_of_ms(1)
             message = (
@@ -255,7 +259,7 @@ class AiSession:
                 f"{COMMIT_MS_MIN}ms of audio, but buffer only has {have_ms:.2f}ms of audio."
             )
             raise RefusedError("input_audio_buffer_commit_empty", message)
-        self._commit_turn(self._input.appended_bytes)
+        self._commit_turn(self._input.appended_bytes, now_ns)
 
     def _clear(self, _event: Json, _now_ns: int) -> None:
         self._input.take(self._input.appended_bytes)
@@ -336,11 +340,11 @@ class AiSession:
             audio_end_ms=change.audio_end_ms,
             item_id=self._turn_item_id,
         )
-        self._commit_turn(self._input.scored_bytes)
+        self._commit_turn(self._input.scored_bytes, now_ns)
         if self._turn_rules is not None and self._turn_rules.create_response:
             self._replies.answer_turn(self._config, "turn", now_ns)
 
-    def _commit_turn(self, end_bytes: int) -> None:
+    def _commit_turn(self, end_bytes: int, now_ns: int) -> None:
         """Turn the buffer into a user item; the caller checked that it is not empty."""
         item_id = self._turn_item_id or self._outlet.new_id("item")
         self._turn_item_id = ""
@@ -353,18 +357,7 @@ class AiSession:
         self._outlet.show_item("added", item)
         self._outlet.show_item("done", item)
         if self._config["audio"]["input"]["transcription"] is not None:
-            self._refuse_transcription(item_id)
-
-    def _refuse_transcription(self, item_id: str) -> None:
-        """Say that nothing was transcribed: this server has no speech recognition."""
-        message = "The embedded AI has no speech recognition: it hears that you speak, not what."
-        error = {"type": "transcription_error", "code": "unavailable", "message": message}
-        self._outlet.emit(
-            "conversation.item.input_audio_transcription.failed",
-            item_id=item_id,
-            content_index=0,
-            error=error | {"param": None},
-        )
+            self._transcripts.begin(item, now_ns)
 
     def _idle_timeout(self, now_ns: int) -> None:
         """Commit the silence after an answer and answer it, as `idle_timeout_ms` asks."""
@@ -380,7 +373,7 @@ class AiSession:
             audio_end_ms=end_ms,
             item_id=self._turn_item_id,
         )
-        self._commit_turn(self._input.appended_bytes)
+        self._commit_turn(self._input.appended_bytes, now_ns)
         self._replies.answer_turn(self._config, "idle", now_ns)
 
     _DOORS: ClassVar[dict[str, Callable[[AiSession, Json, int], None]]] = {
