@@ -1,4 +1,4 @@
-"""Build the compiled hot path (ring, clocks, scan, socket); everything else about the package is in pyproject.toml."""
+"""Build the compiled hot path (ring, clocks, scan, socket); pyproject.toml has the rest."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def finds_c_headers(compiler: str) -> bool:
 
 
 def extensions() -> list[Extension]:
-    """Translate the hot path; FASTBRIDGE_TRACE_RING=1 builds the ring for gcov (tests/ring_coverage.sh).
+    """Translate the hot path.
+
+    FASTBRIDGE_TRACE_RING=1 builds the ring alone for gcov (tests/ring_coverage.sh).
 
     gcov and not Cython's line tracing, because it sees the C core too and does not depend on the
     Python version: #line directives carry its counts back to `_ring.pyx`.

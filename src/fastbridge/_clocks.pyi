@@ -1,5 +1,7 @@
 """The contract of the compiled models that every frame asks: clocks of both sides, loudness."""
 
+# ruff: noqa: PYI021  this stub is where the contract is read; the compiled file is no text
+
 from typing import Final
 
 ANCHORS_KEPT: Final[int]

@@ -1,5 +1,7 @@
 """The contract of the compiled scan of the two hottest messages."""
 
+# ruff: noqa: PYI021  this stub is where the contract is read; the compiled file is no text
+
 def scan_media(text: object, stream_sid: bytes) -> tuple[str, int, int, int] | None:
     """Find the caller audio in one Twilio message, `text` as UTF-8 bytes.
 

@@ -1,5 +1,7 @@
 """The contract of the compiled WebSocket: one connection after its handshake (RFC 6455)."""
 
+# ruff: noqa: PYI021  this stub is where the contract is read; the compiled file is no text
+
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final

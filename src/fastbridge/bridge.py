@@ -198,10 +198,10 @@ class Bridge:
         """Take one message of the carrier; called by its socket."""
         try:
             arrived = self.stream.read(text)
-            if arrived.__class__ is tuple:
-                self._caller_audio(*arrived)  # type: ignore[misc]
+            if isinstance(arrived, tuple):
+                self._caller_audio(*arrived)
             elif arrived is not None:
-                self._carrier_event(arrived)  # type: ignore[arg-type]
+                self._carrier_event(arrived)
         except CarrierError as fault:
             self._carrier_fault(fault)
             if fault.reason == "wrong_format":
@@ -242,7 +242,7 @@ class Bridge:
         call = self.call
         if call.has_ended:
             return
-        if event.__class__ is SpeechScore and event.probability == 0.0:  # type: ignore[union-attr]
+        if isinstance(event, SpeechScore) and event.probability == 0.0:
             rules = call.rules
             if rules is None or rules.stage is Stage.QUIET:
                 return  # nobody speaks, and nobody did: most of what a detector ever says

@@ -57,6 +57,18 @@ class Heartbeat:
             self._handle.cancel()
             self._handle = None
 
+    def lateness_ns(self, share: float) -> int:
+        """Return a bound that this share (0..1) of all beats kept, from the histogram's buckets.
+
+        0.999 is the p99.9; the longest lateness when it lies beyond the last bucket.
+        """
+        wanted = share * self.beats
+        for bound_ns, count in zip(LATENESS_BOUNDS_NS, self.lateness_counts, strict=False):
+            wanted -= count
+            if wanted <= 0:
+                return min(bound_ns, self.lateness_max_ns)
+        return self.lateness_max_ns
+
     @property
     def is_armed(self) -> bool:
         """Say whether a next beat is due: only while there are calls."""

@@ -93,7 +93,7 @@ class CarrierLeg:
         self._protocol.set_parser(parser)
 
     def _on_lost(self, problem: Exception | None) -> None:
-        """aiohttp's protocol owned the transport first and cleans up what it knows of it."""
+        """Tell aiohttp's protocol, which had the transport first and cleans up what it knows."""
         self._lost.set()
         self._protocol.connection_lost(problem)
 
