@@ -141,7 +141,7 @@ static bool conn_flush(Conn *c) {
     return true;
 }
 
-static size_t conn_unsent(const Conn *c) { return c->out_used - c->out_from; }
+__attribute__((unused)) static size_t conn_unsent(const Conn *c) { return c->out_used - c->out_from; }
 
 /* Queue bytes; they leave with the next conn_flush. */
 static void conn_put(Conn *c, const void *data, size_t size) {
@@ -518,7 +518,7 @@ static bool json_is(Slice value, const char *text) {
     return value.size == strlen(text) && !memcmp(value.at, text, value.size);
 }
 
-static bool contains(Slice in, const char *text) {
+__attribute__((unused)) static bool contains(Slice in, const char *text) {
     return in.at && memmem(in.at, in.size, text, strlen(text));
 }
 #endif
