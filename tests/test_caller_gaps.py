@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from tests.driver import Line
-
+from driver import Line
 from fastbridge.caller_gaps import GAP_MS_MAX, CallerGaps
 from fastbridge.config import Settings
 from fastbridge.events import AppendCallerAudio, CallerCleaned, CallerFramesLost, EchoCancelling
