@@ -440,7 +440,7 @@ class Answering:
     def _append(self, pieces: Sequence[Kept | Leaving]) -> None:
         """Give audio that waited to the AI, in order, each with the time of its arrival."""
         for one in pieces:
-            self.input_clock.append(one.count, one.arrived_ns)
+            self.input_clock.append(one.length_bytes, one.arrived_ns)
         if pieces:
             self._commands.append(AppendCallerAudio(tuple(one.payload for one in pieces)))
 

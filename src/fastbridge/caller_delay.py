@@ -41,7 +41,7 @@ class Leaving(NamedTuple):
     """One frame that leaves the line: its base64, its bytes, when it had arrived."""
 
     payload: str
-    count: int
+    length_bytes: int
     arrived_ns: int
 
 

@@ -10,7 +10,7 @@ class Kept(NamedTuple):
     """One caller frame: its base64, its length in bytes, when it arrived (monotonic ns)."""
 
     payload: str
-    count: int
+    length_bytes: int
     arrived_ns: int
 
 
@@ -33,7 +33,7 @@ class EarlyAudio:
         self._bytes += count
         dropped = 0
         while self._bytes > self._bytes_max:
-            oldest = self._kept.popleft().count
+            oldest = self._kept.popleft().length_bytes
             self._bytes -= oldest
             dropped += oldest
         return dropped

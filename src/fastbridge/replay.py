@@ -29,7 +29,14 @@ PAUSE_NS: Final = 350 * NS_PER_MS
 # Events and commands that come many times a second: only `--all` shows them.
 FREQUENT: Final = frozenset(
     {
-        *("MarkEchoed", "SpeechScore", "SessionCreated", "ItemAdded", "AudioEnded"),
+        *(
+            "MarkEchoed",
+            "CallerCleaned",
+            "SpeechScore",
+            "SessionCreated",
+            "ItemAdded",
+            "AudioEnded",
+        ),
         *("ItemTruncated", "SendMark", "AppendCallerAudio", "ConfigureAi", "ConnectAi"),
     }
 )
@@ -139,6 +146,14 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
     "TranscriptHeard": (
         "caller",
         lambda e: f"written down ({e['item_id']}): {e.get('verdict', 'words')}",
+    ),
+    "CallerFramesLost": (
+        "fault",
+        lambda e: f"{e['count'] // 8} ms of the caller never came: silence stands there",
+    ),
+    "EchoCancelling": (
+        "bridge",
+        lambda e: f"the echo canceller {'works' if e['is_on'] else 'stops'}",
     ),
     "CarrierStalled": ("fault", lambda _: "the carrier's socket takes no more"),
     "EchoMeasured": (
