@@ -18,6 +18,8 @@ from websockets.uri import parse_uri
 from fastbridge._websocket import ABNORMAL, NO_CODE, NOT_UTF8, PROTOCOL_ERROR, TOO_LARGE, Socket
 
 LIMIT = 1000
+CONTROL = 8  # opcodes from here on are control frames (RFC 6455, 5.5)
+CONTROL_BYTES_MAX = 125
 
 
 class Wire:
@@ -76,9 +78,11 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True, masked: bool = True)
     return Frame(Opcode(opcode), payload, fin).serialize(mask=masked)
 
 
-def judged(data: bytes, *, is_client: bool) -> tuple[list[tuple[str, bytes]], int]:
+def judged(
+    data: bytes, *, is_client: bool, limit: int = LIMIT
+) -> tuple[list[tuple[str, bytes]], int]:
     """Return the messages and the close code that the judge makes of a stream."""
-    judge = peer(is_client=is_client)
+    judge = peer(is_client=is_client, limit=limit)
     judge.receive_data(data)
     found: list[tuple[str, bytes]] = []
     kind, parts = "", b""
@@ -144,6 +148,9 @@ def test_any_stream_means_what_the_judge_says(parts: list[Any], data: Any, is_cl
         # The judge refuses a head before its mask is there, ours when it is: give it one.
         wire.socket.data_received(b"mask")
     ours = wire.socket.close_code
+    if code == TOO_LARGE != ours and any(op >= CONTROL for op, _, _ in parts):
+        # The judge counts a control frame between fragments against the size of their message.
+        messages, code = judged(stream, is_client=is_client, limit=LIMIT + CONTROL_BYTES_MAX)
     if ours == PROTOCOL_ERROR and code != PROTOCOL_ERROR:
         # Stricter than the judge: a length must be written the shortest way (5.2). And of two
         # faults in one head the judge names the size first.
