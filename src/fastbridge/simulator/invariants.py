@@ -277,7 +277,9 @@ def speaking_is_derived(sim: Watched) -> None:
     if sim.call.has_ended:
         return
     is_owed = bool(truth.live or truth.unasked) or truth.unheard_bytes > 0
-    if is_owed or truth.held_since_ns != FOREVER_NS or not truth.quiet_since_ns:
+    # A resume repeats what was heard; in a socket that stands still the repeat is yet to come.
+    is_late = not sim.is_carrier_free
+    if is_owed or is_late or truth.held_since_ns != FOREVER_NS or not truth.quiet_since_ns:
         truth.quiet_since_ns = now_ns
     is_speaking = sim.call.is_ai_speaking(now_ns)
     is_making = bool(truth.live) or sim.call.playout.ring.readable_bytes > 0
