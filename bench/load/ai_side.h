@@ -42,7 +42,7 @@ static void take_session(Line *line, Slice session) {
 /* ------------------------------------------------------------------ the caller's turns */
 
 static void begin_turn(Line *line, int64_t now, bool is_barge_in) {
-    int64_t start_ms = (int64_t)(line->appended_bytes / 8) - 300;
+    int64_t start_ms = (int64_t)(line->appended_bytes / 8) - 300; /* the detector's padding */
     line->turns++;
     close_barge_in(line);
     send_ai(line,
@@ -214,7 +214,7 @@ static void watch_answer(Line *line, int64_t now) {
         watch_whole(line, now);
         return;
     }
-    int64_t into_ns = (line->coming == 1 ? 3000 : options.third_into_ms) * NS_PER_MS;
+    int64_t into_ns = options.into_ms[line->coming] * NS_PER_MS;
     if (line->first_media_ns && now >= line->first_media_ns + into_ns) {
         begin_turn(line, now, true);
     } else if (!line->first_media_ns && now >= line->created_ns + 5000 * NS_PER_MS) {
