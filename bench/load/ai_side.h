@@ -27,8 +27,11 @@ static void greet_client(Line *line) {
 }
 
 static void take_session(Line *line, Slice session) {
+    if (options.is_verbose)
+        fprintf(stderr, "session: %.*s\n", (int)session.size, session.at ? session.at : "");
     if (session.at) {
-        line->is_pcm = contains(session, "audio/pcm\"") || contains(session, "\"pcm16\"");
+        if (contains(session, "format"))
+            line->is_pcm = contains(session, "audio/pcm\"") || contains(session, "\"pcm16\"");
         Slice detection = json_get(json_get(json_get(session, "audio"), "input"), "turn_detection");
         if (!detection.at) detection = json_get(session, "turn_detection");
         line->does_create = !json_is(json_get(detection, "create_response"), "false");
@@ -183,7 +186,8 @@ static void send_delta(Line *line) {
 
 static void give_answer(Line *line, int64_t now) {
     int64_t step_ns = DELTA_MS * NS_PER_MS / options.speed;
-    while (line->is_active && now >= line->delta_due_ns) {
+    /* A quarter of a step early, else a tick that jitters around the due time gives none, then two. */
+    while (line->is_active && now >= line->delta_due_ns - step_ns / 4) {
         if (line->deltas_left > 0) send_delta(line);
         line->delta_due_ns += step_ns;
         if (line->deltas_left <= 0) end_answer(line);

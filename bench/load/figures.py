@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -124,7 +124,7 @@ def report(outcome: dict[str, Any]) -> str:
 def empty(command: str, voices: str) -> dict[str, Any]:
     """Return an outcome without results yet."""
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": machine(),
         "versions": versions(),
         "voices": voices,

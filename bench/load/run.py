@@ -193,7 +193,7 @@ def _seconds(command: list[str]) -> float:
     return time.perf_counter() - began_s
 
 
-def run_start(outcome: Outcome, _: argparse.Namespace) -> None:
+def run_start(outcome: Outcome, _unused: argparse.Namespace) -> None:
     """`import fastbridge` above a bare interpreter, and the server's first open door."""
     bare = min(_seconds([sys.executable, "-c", "pass"]) for _ in range(5))
     whole = min(_seconds([sys.executable, "-c", "import fastbridge"]) for _ in range(5))
