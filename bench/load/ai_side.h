@@ -27,8 +27,11 @@ static void greet_client(Line *line) {
 }
 
 static void take_session(Line *line, Slice session) {
+    if (options.is_verbose)
+        fprintf(stderr, "session: %.*s\n", (int)session.size, session.at ? session.at : "");
     if (session.at) {
-        line->is_pcm = contains(session, "audio/pcm\"") || contains(session, "\"pcm16\"");
+        if (contains(session, "format"))
+            line->is_pcm = contains(session, "audio/pcm\"") || contains(session, "\"pcm16\"");
         Slice detection = json_get(json_get(json_get(session, "audio"), "input"), "turn_detection");
         if (!detection.at) detection = json_get(session, "turn_detection");
         line->does_create = !json_is(json_get(detection, "create_response"), "false");
@@ -42,7 +45,7 @@ static void take_session(Line *line, Slice session) {
 /* ------------------------------------------------------------------ the caller's turns */
 
 static void begin_turn(Line *line, int64_t now, bool is_barge_in) {
-    int64_t start_ms = (int64_t)(line->appended_bytes / 8) - 300;
+    int64_t start_ms = (int64_t)(line->appended_bytes / 8) - 300; /* the detector's padding */
     line->turns++;
     close_barge_in(line);
     send_ai(line,
@@ -183,7 +186,8 @@ static void send_delta(Line *line) {
 
 static void give_answer(Line *line, int64_t now) {
     int64_t step_ns = DELTA_MS * NS_PER_MS / options.speed;
-    while (line->is_active && now >= line->delta_due_ns) {
+    /* A quarter of a step early, else a tick that jitters around the due time gives none, then two. */
+    while (line->is_active && now >= line->delta_due_ns - step_ns / 4) {
         if (line->deltas_left > 0) send_delta(line);
         line->delta_due_ns += step_ns;
         if (line->deltas_left <= 0) end_answer(line);
@@ -214,7 +218,7 @@ static void watch_answer(Line *line, int64_t now) {
         watch_whole(line, now);
         return;
     }
-    int64_t into_ns = (line->coming == 1 ? 3000 : options.third_into_ms) * NS_PER_MS;
+    int64_t into_ns = options.into_ms[line->coming] * NS_PER_MS;
     if (line->first_media_ns && now >= line->first_media_ns + into_ns) {
         begin_turn(line, now, true);
     } else if (!line->first_media_ns && now >= line->created_ns + 5000 * NS_PER_MS) {

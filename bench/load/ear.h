@@ -7,7 +7,7 @@
 #define BENCH_LOAD_EAR_H
 #include "wire.h"
 
-enum { PIECES = 512, MARK_CHARS = 72, CLASSES = 3, SILENCE = 3 };
+enum { PIECES = 1024, MARK_CHARS = 72, CLASSES = 3, SILENCE = 3 };
 
 typedef struct {
     int64_t begin_ns, end_ns; /* a mark's are both the end of the audio before it */

@@ -18,17 +18,18 @@ enum { CARRIER, AI, LISTENER };
 enum { FRAME_BYTES = 160, FRAME_CHARS = 216, FRAME_MS = 20, SLOTS = 20 };
 enum { DELTA_MS = 200, DELTA_BYTES = 1600, BLOCKS = 64 };
 enum { SENT_KEPT = 256, SAMPLES = 4096 };
+enum { ECHO_KEPT = 1 << 14, ECHO_DELAY_BYTES = 640 }; /* 2 s of what the ear plays; 80 ms */
 #define FRAME_NS (FRAME_MS * NS_PER_MS)
 
 static struct {
     int port, ai_port, calls, pid;
     double seconds, warmup_s, rss_every_s;
     const char *path, *mode, *caller_file, *voice_file, *cert, *key;
-    int answer_ms[CLASSES], speed, late_deltas, third_into_ms, speech_ms, silence_ms, think_ms;
+    int answer_ms[CLASSES], speed, late_deltas, into_ms[CLASSES], speech_ms, silence_ms, think_ms;
     bool by_bytes, does_echo, is_verbose;
 } options = {
     .calls = 1, .seconds = 10.7, .warmup_s = 5, .path = "/media-stream", .mode = "talk",
-    .answer_ms = {4000, 8000, 4000}, .speed = 10, .late_deltas = 4, .third_into_ms = 200,
+    .answer_ms = {4000, 8000, 4000}, .speed = 10, .late_deltas = 4, .into_ms = {0, 3000, 200},
     .speech_ms = 900, .silence_ms = 500, .think_ms = 33,
 };
 
@@ -46,6 +47,7 @@ typedef struct {
     int speech_frame;
     /* what arrives at the carrier */
     Ear ear;
+    uint8_t *echo; /* what the ear plays, by play time; 0xff where nothing was */
     int64_t last_media_ns, first_media_ns;
     uint8_t last_class;
     uint64_t answer_bytes; /* of the current answer, arrived */
@@ -201,6 +203,29 @@ static void send_start(Line *line) {
     flush_or_lose(line, &line->carrier);
 }
 
+/* Keep what the ear will play from a time on, for --echo. */
+static void keep_echo(Line *line, Slice payload, int64_t at_ns) {
+    uint8_t bytes[ECHO_KEPT];
+    if (base64_bytes(payload.at, payload.size) > sizeof bytes) return;
+    size_t n = base64_decode(payload.at, payload.size, bytes);
+    int64_t from = (line->ear.end_ns > at_ns ? line->ear.end_ns : at_ns) / NS_PER_BYTE;
+    for (size_t i = 0; i < n; i++) line->echo[(from + (int64_t)i) % ECHO_KEPT] = bytes[i];
+}
+
+/* What the ear played 80 ms ago, two segments (12 dB) quieter, as the caller's next frame. */
+static void take_echo(Line *line, char *text, int64_t now) {
+    uint8_t frame[FRAME_BYTES];
+    int64_t from = now / NS_PER_BYTE - ECHO_DELAY_BYTES - FRAME_BYTES;
+    for (int i = 0; i < FRAME_BYTES; i++) {
+        uint8_t *heard = &line->echo[(from + i) % ECHO_KEPT], flipped = (uint8_t)~*heard;
+        int segment = flipped >> 4 & 7;
+        frame[i] = (uint8_t)~((flipped & 0x80) | (segment > 2 ? segment - 2 : 0) << 4 |
+                              (segment > 2 ? flipped & 15 : (flipped & 15) >> 2));
+        *heard = 0xff;
+    }
+    base64_encode(frame, FRAME_BYTES, text);
+}
+
 static void caller_tick(Line *line, int64_t now) {
     char text[512];
     uint32_t number = ++line->frames;
@@ -211,6 +236,7 @@ static void caller_tick(Line *line, int64_t now) {
     bool speaks = now < line->speech_until_ns;
     memcpy(text + n, speaks ? speech_frames[line->speech_frame++ % speech_count] : quiet_frame,
            FRAME_CHARS);
+    if (line->echo && !speaks) take_echo(line, text + n, now);
     stamp_frame(text + n, number);
     n += FRAME_CHARS;
     n += snprintf(text + n, sizeof text - (size_t)n, "\"},\"streamSid\":\"%s\"}", line->stream_sid);
@@ -274,6 +300,10 @@ static void take_clear(Line *line, int64_t now) {
     }
     line->ear.end_ns = 0;
     line->last_media_ns = 0;
+    if (line->echo) {
+        int64_t from = now / NS_PER_BYTE;
+        for (int i = 0; i < ECHO_KEPT / 2; i++) line->echo[(from + i) % ECHO_KEPT] = 0xff;
+    }
     tally.clears += is_measuring;
     if (line->old_class < 0) tally.unasked_clears += is_measuring;
     else if (!line->cleared_ns) line->cleared_ns = now;
@@ -301,6 +331,7 @@ static void take_media(Line *line, Slice payload, int64_t now) {
     base64_decode(payload.at, 4, ends);
     base64_decode(payload.at + payload.size - 4, 4, ends + 3);
     uint8_t class = class_of(line, ends[0]);
+    if (line->echo) keep_echo(line, payload, now);
     size_t last = base64_bytes(payload.at + payload.size - 4, 4);
     if (is_measuring) {
         tally.media++;
@@ -404,6 +435,7 @@ static void open_call(void) {
     line->ai.fd = -1;
     line->old_class = -1;
     line->does_create = line->does_interrupt = true;
+    if (options.does_echo) line->echo = memset(must(malloc(ECHO_KEPT)), 0xff, ECHO_KEPT);
     conn_init(&line->carrier, fd, CARRIER, line, true);
     ws_ask(&line->carrier, "127.0.0.1", options.port, options.path);
     setup_deadline_ns = now_ns() + 30000 * NS_PER_MS;
@@ -556,7 +588,7 @@ static void run_slot(int64_t slot, int64_t now) {
 /* Everything is set up: spread the calls over a cycle and let them talk. */
 static void let_talk(int64_t now) {
     bool is_fill = !strcmp(options.mode, "fill");
-    double cycle_ms = options.answer_ms[0] + 600 + 3000 + options.third_into_ms +
+    double cycle_ms = options.answer_ms[0] + 600 + options.into_ms[1] + options.into_ms[2] +
                       2. * (options.speech_ms + options.silence_ms) + 3. * options.think_ms;
     go_ns = now;
     for (int i = 0; i < options.calls; i++) {
@@ -647,7 +679,7 @@ static const struct option LONG[] = {
     {"port", 1, 0, 'p'}, {"ai-port", 1, 0, 'a'}, {"calls", 1, 0, 'n'}, {"seconds", 1, 0, 's'},
     {"warmup", 1, 0, 'w'}, {"pid", 1, 0, 'P'}, {"path", 1, 0, 'u'}, {"mode", 1, 0, 'm'},
     {"caller", 1, 0, 'c'}, {"voice", 1, 0, 'v'}, {"first-ms", 1, 0, '1'}, {"second-ms", 1, 0, '2'},
-    {"third-ms", 1, 0, '3'}, {"third-into-ms", 1, 0, 't'}, {"late-deltas", 1, 0, 'l'},
+    {"third-ms", 1, 0, '3'}, {"second-into-ms", 1, 0, 'x'}, {"third-into-ms", 1, 0, 't'}, {"late-deltas", 1, 0, 'l'},
     {"speech-ms", 1, 0, 'S'}, {"by-bytes", 0, 0, 'b'}, {"echo", 0, 0, 'e'}, {"cert", 1, 0, 'C'},
     {"key", 1, 0, 'K'}, {"rss-every", 1, 0, 'r'}, {"verbose", 0, 0, 'V'}, {"help", 0, 0, 'h'}, {0}};
 
@@ -657,7 +689,7 @@ static void print_help(void) {
          "  --mode talk|idle|fill  the whole cycle; only caller frames; one answer, never interrupted\n"
          "  --caller, --voice FILE raw mu-law: what callers say over the AI, what the AI says\n"
          "  --first-ms, --second-ms, --third-ms N   lengths of the three answers\n"
-         "  --third-into-ms N      how far into the third answer the caller speaks (200)\n"
+         "  --second-into-ms, --third-into-ms N     where the caller speaks over them (3000, 200)\n"
          "  --speech-ms N          how long the caller speaks over the AI (900)\n"
          "  --late-deltas N        deltas that still come after a cancel, 20 ms apart (4)\n"
          "  --by-bytes             match appends to frames by counting, for bridges that join them\n"
@@ -683,7 +715,8 @@ static void read_options(int argc, char **argv) {
         case '1': options.answer_ms[0] = atoi(optarg); break;
         case '2': options.answer_ms[1] = atoi(optarg); break;
         case '3': options.answer_ms[2] = atoi(optarg); break;
-        case 't': options.third_into_ms = atoi(optarg); break;
+        case 'x': options.into_ms[1] = atoi(optarg); break;
+        case 't': options.into_ms[2] = atoi(optarg); break;
         case 'l': options.late_deltas = atoi(optarg); break;
         case 'S': options.speech_ms = atoi(optarg); break;
         case 'b': options.by_bytes = true; break;
