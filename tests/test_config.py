@@ -322,6 +322,7 @@ def test_rows_cover_every_setting_once_and_fit_a_table() -> None:
         "TWILIO_AUTH_TOKEN",
         "FASTBRIDGE_TWILIO_SHARED_KEY_SECRET",
         "FASTBRIDGE_TOKEN_SECRET",
+        "FASTBRIDGE_CONSOLE_TOKEN",
     }
 
 

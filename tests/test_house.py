@@ -51,6 +51,7 @@ FLOORS = {
     "pacing": 4,
     "admission": 4,
     "logs": 4,
+    "event_loop": 4,
     "journal_records": 4,
     "tool_schemas": 4,
     "tools": 5,
@@ -58,7 +59,10 @@ FLOORS = {
     "rerun": 5,
     "metrics": 5,
     "bridge": 6,
+    "preflight": 5,
+    "roster": 6.5,
     "server": 7,
+    "workers": 8,
     "local_ai": 7,
     "caller": 7,
     "picture": 7,
@@ -80,7 +84,9 @@ BANNED_BELOW = {
     "socket",
     "threading",
 }
-MAY_CREATE_TASKS = {"bridge", "pacing", "server", "legs", "listening", "local_ai", "caller", "demo"}
+MAY_CREATE_TASKS = {
+    *("bridge", "pacing", "server", "legs", "listening", "local_ai", "caller", "demo", "workers"),
+}
 BANNED_NAMES = {
     "utils",
     "helpers",

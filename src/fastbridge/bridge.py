@@ -133,7 +133,7 @@ class Bridge:
             pool=worker.pool,
             backlog_frames_max=settings.backlog_seconds_max * 1000 // FRAME_MS,
         )
-        now_ns = time.monotonic_ns()
+        self.began_ns = now_ns = time.monotonic_ns()
         self.call = Call(settings, self.ring, now_ns)
         if worker.journal is not None and settings.journal_dir is not None:
             self.call = worker.journal.open(

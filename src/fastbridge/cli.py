@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from fastbridge import __version__
+from fastbridge import __version__, event_loop
 from fastbridge.config import ConfigError, Settings, load
 from fastbridge.dotenv import read_dotenv
 
@@ -47,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="take calls")
     serve.add_argument("--host", help="address to listen on (FASTBRIDGE_HOST)")
     serve.add_argument("--port", help="port to listen on (FASTBRIDGE_PORT)")
+    serve.add_argument("--workers", help="processes that share the port (FASTBRIDGE_WORKERS)")
     serve.set_defaults(run=_serve)
 
     demo = commands.add_parser(
@@ -92,22 +91,19 @@ def settings_from(**overrides: object) -> Settings:
     return load(environ, overrides, read_text=lambda path: Path(path).read_text(encoding="utf-8"))
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run on uvloop where it exists (not on Windows)."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    return uvloop.run(work)
-
-
 def _serve(arguments: argparse.Namespace) -> int:
-    from fastbridge import logs, server
+    from fastbridge import logs
 
-    settings = settings_from(host=arguments.host, port=arguments.port)
+    settings = settings_from(host=arguments.host, port=arguments.port, workers=arguments.workers)
     logs.set_up(settings.log_format, settings.log_level)
     try:
-        _run(server.serve(settings))
+        if settings.workers > 1:
+            from fastbridge.workers import supervisor
+
+            return int(event_loop.run(supervisor.supervise(settings)))
+        from fastbridge import server
+
+        event_loop.run(server.serve(settings))
     except OSError as problem:
         print(
             f"fastbridge: cannot listen on {settings.host}:{settings.port}: {problem.strerror}; "
@@ -125,7 +121,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     logs.set_up("text", "error")
     try:
-        return int(_run(demo.run(Path(arguments.out), rtt_ms=arguments.rtt_ms)))
+        return int(event_loop.run(demo.run(Path(arguments.out), rtt_ms=arguments.rtt_ms)))
     except (DetectorMissingError, VoiceMissingError) as problem:
         print(f"fastbridge: {problem}", file=sys.stderr)
         return EXIT_FAILED
@@ -137,7 +133,7 @@ def _call(arguments: argparse.Namespace) -> int:
     settings = settings_from()
     arguments.auth_token = settings.twilio_auth_token or ""
     arguments.public_url = settings.public_url or ""
-    return int(_run(command.run(arguments)))
+    return int(event_loop.run(command.run(arguments)))
 
 
 def _ai(arguments: argparse.Namespace) -> int:
@@ -148,7 +144,7 @@ def _ai(arguments: argparse.Namespace) -> int:
 
     logs.set_up("auto", "info")
     try:
-        _run(serve_ai(arguments.host, arguments.port, on_ready=_tell_ai))
+        event_loop.run(serve_ai(arguments.host, arguments.port, on_ready=_tell_ai))
     except (DetectorMissingError, VoiceMissingError) as problem:
         print(f"fastbridge: {problem}", file=sys.stderr)
         return EXIT_FAILED

@@ -120,6 +120,9 @@ class Settings:
         form="an IP address or a host name",
     )
     port: int = _whole(5050, 0, 65535, "TCP port to listen on; 0 takes any free one.")
+    workers: int = _whole(
+        1, 1, 64, "Processes that serve the port together (docs/workers.md); 1: no supervisor."
+    )
     model: str = _text("gpt-realtime-2.1", "The AI's model (Azure: the deployment).", **_NAME)
     voice: str = _text("marin", "The AI's voice.", **_NAME)
     instructions: str = _text(
@@ -253,9 +256,16 @@ class Settings:
     backlog_pool_max_bytes: int = _whole(
         256 * 1024**2, 1024**2, 64 * 1024**3, "Bytes of queued AI audio of all calls of a worker."
     )
-    max_calls: int = _whole(200, 1, 10_000, "Calls per worker; further ones are refused.")
+    max_calls: int = _whole(
+        200, 1, 10_000, "Calls of all workers together; further ones are refused."
+    )
     message_max_bytes: int = _whole(
         65_536, 1024, 16 * 1024**2, "Bytes of one carrier message; a longer one ends the call."
+    )
+    console_token: str | None = _secret(
+        "Bearer token that opens /calls. Unset: only programs on this machine may look.",
+        fits=_matches(r"[\x21-\x7e]{16,500}"),
+        form="16 to 500 printable ASCII characters without spaces",
     )
     token_calls_max: int = _whole(1, 1, 100, "Streams that one token may open.")
     token_seconds: int = _whole(60, 5, 3600, "Seconds a token is valid after the webhook.")

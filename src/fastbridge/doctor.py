@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import os
 import re
 import resource
 import shutil
@@ -61,7 +62,7 @@ async def examine(settings: Settings, *, connect_timeout_s: float = 5.0) -> list
     findings.append(_key(settings))
     findings.append(await _base_url(settings, connect_timeout_s))
     findings += [_public_url(settings), _twilio_token(settings), _token_store(settings)]
-    findings += [_files(settings), *_extras()]
+    findings += [_files(settings), _workers(settings), *_extras()]
     return findings
 
 
@@ -343,6 +344,29 @@ def _files(settings: Settings) -> Finding:
         fix = f"ulimit -n {needed}, or lower FASTBRIDGE_MAX_CALLS"
         return Finding("open files", "warn", found, fix)
     return Finding("open files", "ok", found)
+
+
+def _workers(settings: Settings) -> Finding:
+    """Bind one port twice, as workers will; compare their number with the processors."""
+    check = "workers"
+    state: State = "fail" if settings.workers > 1 else "warn"
+    try:
+        with socket.socket() as one, socket.socket() as other:
+            for sock in (one, other):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind(("127.0.0.1", 0))
+            other.bind(one.getsockname())
+    except (OSError, AttributeError) as error:
+        reason = _reason(error) if isinstance(error, OSError) else "this system does not know it"
+        return Finding(check, state, f"no SO_REUSEPORT: {reason}", "set FASTBRIDGE_WORKERS=1")
+    processors = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    found = f"{settings.workers} on {processors} processors, SO_REUSEPORT works"
+    if settings.workers > (processors or 1):
+        fix = f"set FASTBRIDGE_WORKERS to {processors} at most: more only take turns"
+        return Finding(check, "warn", found, fix)
+    return Finding(check, "ok", found)
 
 
 def _extras() -> Iterator[Finding]:

@@ -21,7 +21,11 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line; `always` are fields of every line."""
+
+    def __init__(self, always: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self._always = always or {}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return time, level, message and the fields of a record."""
@@ -30,6 +34,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **self._always,
             **_fields(record),
         }
         if record.exc_info:
@@ -40,9 +45,10 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     """One readable line; colour only where it is seen by a person."""
 
-    def __init__(self, *, colour: bool) -> None:
+    def __init__(self, *, colour: bool, always: dict[str, Any] | None = None) -> None:
         super().__init__()
         self._colour = colour
+        self._always = always or {}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return time, label, message, then `key=value` pairs."""
@@ -52,6 +58,7 @@ class TextFormatter(logging.Formatter):
         if label:
             parts.append(f"[{label}]")
         parts.append(record.getMessage())
+        fields = {**self._always, **fields}
         parts += [f"{key}={value}" for key, value in fields.items() if value != ""]
         line = " ".join(parts)
         if record.exc_info:
@@ -60,13 +67,21 @@ class TextFormatter(logging.Formatter):
         return f"{colour}{line}{PLAIN}" if colour else line
 
 
-def set_up(log_format: str, level: str, stream: TextIO | None = None) -> None:
-    """Send the package's log to a stream (standard error), in the format that fits it."""
+def set_up(
+    log_format: str, level: str, stream: TextIO | None = None, *, worker: int | None = None
+) -> None:
+    """Send the package's log to a stream (standard error), in the format that fits it.
+
+    With `worker` every line carries the number of the worker that wrote it.
+    """
+    always = {} if worker is None else {"worker": worker}
     stream = sys.stderr if stream is None else stream
     is_terminal = stream.isatty()
     as_json = log_format == "json" or (log_format == "auto" and not is_terminal)
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter() if as_json else TextFormatter(colour=is_terminal))
+    handler.setFormatter(
+        JsonFormatter(always) if as_json else TextFormatter(colour=is_terminal, always=always)
+    )
     logger = logging.getLogger("fastbridge")
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())

@@ -1,23 +1,26 @@
 """The server: routes, admission, limits, drain.
 
 `POST|GET /incoming-call` answers TwiML, `/media-stream` is the WebSocket a carrier connects to,
-`/healthz` says the process lives, `/readyz` whether it takes calls, `/metrics` is for Prometheus.
+`/healthz` says the process lives, `/readyz` whether it takes calls, `/metrics` is for Prometheus,
+`/calls` lists the calls and hangs them up. Where several processes serve one port, whichever is
+asked answers for all of them (`roster.Group`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hmac
 import logging
 import signal
 import time
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
-from fastbridge import __version__, admission, prompt
+from fastbridge import __version__, admission, preflight, prompt
 from fastbridge._ring import PagePool
 from fastbridge.bridge import Bridge, Worker
 from fastbridge.config import Settings
@@ -29,20 +32,24 @@ from fastbridge.listening import engine
 from fastbridge.listening.rounds import Scorer
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
+from fastbridge.roster import Alone, Group, GroupSilentError, Roster
 
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+Answer = TypeVar("Answer")
 LOG: Final = logging.getLogger("fastbridge.server")
 WEBHOOK_BYTES_MAX: Final = 64 * 1024
 FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded"})
-LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 DRAIN_STEP_S: Final = 0.1
 # After the drain limit remaining calls are closed; this long their closing handshakes may take.
 LAST_WORDS_S: Final = 3.0
 
 
 class Front:
-    """The front door of one worker."""
+    """The front door of one worker; `group` is None where there is only one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, group: Group | None = None) -> None:
         scorer, reason = engine.choose(settings.detector)
         if settings.barge_in == "server":
             scorer, reason = None, "the AI alone: barge_in is server, the model owns the turn"
@@ -69,6 +76,8 @@ class Front:
             admit=self._admit,
         )
         self.totals = self.worker.totals
+        self.roster = Roster(self.totals, group.number if group else 0)
+        self.group: Group = group or Alone(self.roster, self.collect)
         self.app = self._app()
 
     def _app(self) -> web.Application:
@@ -79,6 +88,8 @@ class Front:
         app.router.add_get("/healthz", self.healthz)
         app.router.add_get("/readyz", self.readyz)
         app.router.add_get("/metrics", self.metrics)
+        app.router.add_get("/calls", self.calls)
+        app.router.add_delete("/calls/{call_sid}", self.hang_up)
         app.on_startup.append(self._warm_up)
         app.on_cleanup.append(self._clean_up)
         return app
@@ -134,11 +145,25 @@ class Front:
         )
         return web.Response(status=403, text=f"refused: {reason}\n")
 
+    def _operator_refusal(self, request: web.Request) -> web.Response | None:
+        """Return what an uninvited look at the calls is answered, None when it is welcome."""
+        token = self.settings.console_token
+        if token is None:
+            stranger = self._stranger(request)
+            return self._refuse(request, stranger) if stranger else None
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if hmac.compare_digest(given, f"Bearer {token}".encode()):
+            return None
+        refused = self._refuse(request, "console_token")
+        refused.set_status(401)
+        refused.headers["WWW-Authenticate"] = "Bearer"
+        return refused
+
     def _full(self) -> str:
         """Say why no further call is taken, "" when there is room."""
         if self.is_draining:
             return "draining"
-        return "full" if len(self.totals.live) >= self.settings.max_calls else ""
+        return "full" if self.group.calls_taken() >= self.settings.max_calls else ""
 
     def _admit(self, started: CarrierStarted) -> str:
         """Check the token a stream brings; bound to its call, once."""
@@ -180,9 +205,13 @@ class Front:
         if busy := self._full():
             self.totals.rejected[busy] += 1
             return web.Response(status=503, text=f"{busy}\n")
-        response = await upgrade(request)
-        leg = CarrierLeg(request, self.settings.message_max_bytes)
-        await Bridge(self.worker, leg).run()
+        self.group.take_place()  # before the first await: the next one finds it taken
+        try:
+            response = await upgrade(request)
+            leg = CarrierLeg(request, self.settings.message_max_bytes)
+            await Bridge(self.worker, leg).run()
+        finally:
+            self.group.leave_place()
         return response
 
     async def healthz(self, _: web.Request) -> web.Response:
@@ -194,16 +223,56 @@ class Front:
         busy = self._full()
         return web.Response(status=503 if busy else 200, text=f"{busy or 'ready'}\n")
 
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics of this process alone."""
+        return Collector(self.totals, self.worker.heartbeat, __version__).collect()
+
     async def metrics(self, _: web.Request) -> web.Response:
-        """Answer a Prometheus scrape."""
+        """Answer a Prometheus scrape, for all processes behind this port."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+        found = await self._ask_group(self.group.families())
+        if isinstance(found, web.Response):
+            return found
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(Collector(self.totals, self.worker.heartbeat, __version__))
+        registry.register(_Gathered(found))
         return web.Response(
             body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
         )
+
+    async def calls(self, request: web.Request) -> web.Response:
+        """List the calls of all processes; `silent` are workers that did not answer in time."""
+        if refusal := self._operator_refusal(request):
+            return refusal
+        listed = await self._ask_group(self.group.calls())
+        if isinstance(listed, web.Response):
+            return listed
+        return self._json({"calls": listed.calls, "silent": listed.silent})
+
+    async def hang_up(self, request: web.Request) -> web.Response:
+        """End a call by its id now: 404 where nobody has it, 503 where not everybody answered."""
+        if refusal := self._operator_refusal(request):
+            return refusal
+        call_sid = request.match_info["call_sid"]
+        hung_up = await self._ask_group(self.group.hang_up(call_sid))
+        if isinstance(hung_up, web.Response):
+            return hung_up
+        status = 200 if hung_up.found else 503 if hung_up.silent else 404
+        return self._json({"hung_up": hung_up.found, "silent": hung_up.silent}, status)
+
+    async def _ask_group(self, question: Awaitable[Answer]) -> Answer | web.Response:
+        """Return the group's answer, or 503 when nobody answers for it: never half the truth."""
+        try:
+            return await question
+        except GroupSilentError as problem:
+            self.totals.rejected["group_silent"] += 1
+            LOG.warning("nobody answers for all", extra={"fields": {"problem": str(problem)}})
+            return web.Response(status=503, text="the supervisor does not answer\n")
+
+    def _json(self, body: dict[str, Any], status: int = 200) -> web.Response:
+        body["answered_by"] = self.group.number
+        return web.json_response(body, status=status)
 
     # ----------------------------------------------------------------- drain
 
@@ -251,27 +320,39 @@ def _xml(text: str) -> web.Response:
     return web.Response(text=text, content_type="text/xml")
 
 
+class _Gathered:
+    """Metric families that are there already, as a registry wants them."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self._families
+
+
 class Listener:
     """A front that listens; `port` tells where."""
 
-    def __init__(self, front: Front, runner: web.AppRunner, port: int) -> None:
+    def __init__(self, front: Front, runner: web.AppRunner, site: web.TCPSite, port: int) -> None:
         self.front = front
         self.port = port
         self._runner = runner
+        self._site = site
 
     @classmethod
-    async def start(cls, settings: Settings) -> Listener:
-        """Listen on the settings' host and port (0: any free one).
+    async def start(cls, settings: Settings, group: Group | None = None) -> Listener:
+        """Listen on the settings' host and port (0: any free one); shared with a `group`.
 
         Raises:
             OSError: the port is taken.
         """
-        front = Front(settings)
+        front = Front(settings, group)
         runner = web.AppRunner(
             front.app, handle_signals=False, access_log=None, shutdown_timeout=1.0
         )
         await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port)
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=bool(group) or None)
         try:
             await site.start()
         except OSError:
@@ -279,15 +360,13 @@ class Listener:
             raise
         port = runner.addresses[0][1]
         LOG.info("listening", extra={"fields": {"host": settings.host, "port": port}})
-        if front.signatures is None:
-            LOG.warning(
-                "TWILIO_AUTH_TOKEN is not set: only callers on this machine are served, "
-                "without a token"
-            )
-        ai_host = urlsplit(settings.openai_base_url).hostname or ""
-        if settings.openai_api_key is None and ai_host not in LOOPBACK_NAMES:
-            LOG.warning("OPENAI_API_KEY is not set: the AI will refuse every call")
-        return cls(front, runner, port)
+        if group is None:
+            preflight.warn(settings)
+        return cls(front, runner, site, port)
+
+    async def stop_listening(self) -> None:
+        """Accept no further connection; those that are open go on."""
+        await self._site.stop()
 
     async def close(self) -> None:
         """Stop listening and release everything."""
