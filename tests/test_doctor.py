@@ -303,3 +303,15 @@ def test_colour_is_for_terminals_only() -> None:
     for code in ("32", "33", "31", "0"):
         plain = plain.replace(f"\x1b[{code}m", "")
     assert plain == file.getvalue()
+
+
+def test_workers_need_a_shared_port_and_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SO_REUSEPORT is tried out; more workers than processors are a warning."""
+    found = examine(Settings(port=0))["workers"]
+    assert (found.state, "SO_REUSEPORT works" in found.found) == ("ok", True)
+    found = examine(Settings(port=0, workers=64))["workers"]
+    assert (found.state, "FASTBRIDGE_WORKERS" in found.fix) == ("warn", True)
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    assert examine(Settings(port=0))["workers"].state == "warn"
+    found = examine(Settings(port=0, workers=2))["workers"]
+    assert (found.state, found.fix) == ("fail", "set FASTBRIDGE_WORKERS=1")

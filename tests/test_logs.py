@@ -67,3 +67,12 @@ def test_exceptions_are_kept() -> None:
         except ZeroDivisionError:
             LOGGER.exception("bug")
         assert "ZeroDivisionError" in stream.getvalue()
+
+
+def test_every_line_of_a_worker_says_which() -> None:
+    """Several workers write to one stream: the number is in each line, in both formats."""
+    for log_format, part in (("json", '"worker": 3'), ("text", " worker=3")):
+        stream = io.StringIO()
+        logs.set_up(log_format, "info", stream, worker=3)
+        LOGGER.info("listening")
+        assert part in stream.getvalue()

@@ -304,6 +304,61 @@ def test_a_drain_that_takes_too_long_closes_what_is_left() -> None:
     run(story)
 
 
+def test_calls_are_listed_and_hung_up_by_their_id() -> None:
+    """`/calls` shows who is on the line, DELETE ends one call at once; others go on."""
+
+    async def story() -> None:
+        ai = RudeAi()
+        async with ai.listening() as url, bridge(settings_for(url)) as rig:
+            phones = [await rig.phone(number) for number in (0, 1)]
+            for phone in phones:
+                await phone.start()
+            await ai.wait_for("session.update", 2)
+            async with rig.session.get(f"{rig.http}/calls") as answer:
+                found = await answer.json()
+            assert (found["silent"], found["answered_by"]) == ([], 0)
+            first = found["calls"][0]
+            assert first["call_sid"] == phones[0].script.call_sid
+            assert (first["worker"], first["barge_ins"], first["unplayed_ms"]) == (0, 0, 0)
+            address = f"{rig.http}/calls/{phones[0].script.call_sid}"
+            async with rig.session.delete(address) as answer:
+                assert (answer.status, (await answer.json())["hung_up"]) == (200, True)
+            await phones[0].wait_closed()
+            while len(rig.totals.live) > 1:
+                await asyncio.sleep(0.005)
+            assert rig.totals.ended == {"operator_hung_up": 1}
+            async with rig.session.delete(address) as answer:
+                assert answer.status == 404
+            assert not phones[1].closed.is_set()
+
+    run(story)
+
+
+def test_calls_are_shown_to_this_machine_or_to_who_has_the_token() -> None:
+    """Without a token only local programs; with one everybody needs it, hang-ups included."""
+
+    async def story() -> None:
+        nobody = "http://127.0.0.1:9/v1"
+        stranger = {"X-Forwarded-For": "203.0.113.9"}
+        async with bridge(settings_for(nobody)) as rig:
+            for method in ("GET", "DELETE"):
+                address = f"{rig.http}/calls" + ("/CA1" if method == "DELETE" else "")
+                async with rig.session.request(method, address, headers=stranger) as answer:
+                    assert answer.status == 403
+            assert rig.totals.rejected == {"not_local": 2}
+        token = "console-token-of-a-test"
+        async with bridge(settings_for(nobody, console_token=token)) as rig:
+            for given, status in (("", 401), ("Bearer \u00e9", 401), (f"Bearer {token}", 200)):
+                headers = {**stranger, "Authorization": given}
+                async with rig.session.get(f"{rig.http}/calls", headers=headers) as answer:
+                    assert answer.status == status
+            async with rig.session.delete(f"{rig.http}/calls/CA1") as answer:
+                assert answer.status == 401
+            assert rig.totals.rejected == {"console_token": 3}
+
+    run(story)
+
+
 def test_metrics_tell_what_the_calls_do() -> None:
     """`/metrics` counts real calls; no label names a call."""
 

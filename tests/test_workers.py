@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 
 from fastbridge.config import Settings
-from fastbridge.workers import census
+from fastbridge.workers import census, hand
 from fastbridge.workers.board import Board
 from fastbridge.workers.hand import exit_text
-from fastbridge.workers.line import MESSAGE_BYTES_MAX, Line, LineError
+from fastbridge.workers.line import ASKS_MAX, MESSAGE_BYTES_MAX, UNSENT_BYTES_MAX, Line, LineError
 from fastbridge.workers.reservation import Reservation
 from fastbridge.workers.supervisor import FAILED_STARTS_MAX, Supervisor
 from rigs import RudeAi
@@ -91,7 +91,7 @@ def test_calls_spread_and_whoever_is_asked_answers_for_all() -> None:
 
 
 def test_a_killed_worker_is_replaced_and_its_counts_stay() -> None:
-    """SIGKILL: counters never go backwards, gauges of the dead vanish, the place is filled again."""
+    """SIGKILL: no counter goes backwards, gauges of the dead vanish, the place is filled again."""
 
     async def story() -> None:
         ai = RudeAi()
@@ -129,8 +129,8 @@ def test_a_token_of_one_worker_opens_one_stream_at_another(tmp_path: Path) -> No
 
     async def story() -> None:
         ai = RudeAi()
-        secured = {"public_url": PUBLIC, "twilio_auth_token": TOKEN, "token_store_dir": tmp_path}
-        async with ai.listening() as url, served(url, **secured) as server:
+        secured: dict[str, Any] = {"public_url": PUBLIC, "token_store_dir": tmp_path}
+        async with ai.listening() as url, served(url, auth_token=TOKEN, **secured) as server:
             headers = {"X-Twilio-Signature": signature("/incoming-call", FORM)}
             address = f"{server.http}/incoming-call"
             one = await server.at(0)
@@ -142,7 +142,7 @@ def test_a_token_of_one_worker_opens_one_stream_at_another(tmp_path: Path) -> No
                 phone.script.call_sid = FORM["CallSid"]
                 phone.script.parameters["token"] = token
                 await phone.start()
-                if number == 1 and len(server.phones) == 1:
+                if len(server.phones) == 1:
                     await ai.wait_for("session.update")
                 else:
                     await phone.wait_closed()
@@ -235,7 +235,7 @@ def test_a_second_signal_ends_the_drain_at_once() -> None:
 
 
 def test_workers_without_a_supervisor_drain_and_free_the_port() -> None:
-    """A supervisor that was killed leaves no orphans: calls finish, nobody new, the port is free."""
+    """A supervisor that was killed leaves no orphans: calls finish, the port is free for others."""
 
     async def story() -> None:
         ai = RudeAi()
@@ -263,7 +263,7 @@ def test_workers_without_a_supervisor_drain_and_free_the_port() -> None:
 
 def serve(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run `fastbridge serve` that should end by itself."""
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603  our own words
         [sys.executable, "-m", "fastbridge", "serve", "--workers", "2", *arguments],
         env={**os.environ, "OPENAI_BASE_URL": NOBODY, **environ},
         capture_output=True,
@@ -313,6 +313,20 @@ def test_workers_that_never_start_are_given_up(caplog: pytest.LogCaptureFixture)
     assert lines[0].endswith("failed 3 times to start (code 7)")
 
 
+def test_a_worker_that_says_nothing_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stuck at its start or later: after so many silent looks its place goes to another."""
+    monkeypatch.setattr(hand, "LOOK_S", 0.01)
+    monkeypatch.setattr(hand, "START_LOOKS_MAX", 2)
+
+    async def story() -> None:
+        command = (sys.executable, "-c", "import time; time.sleep(1000)")
+        supervisor = Supervisor(Settings(port=0, workers=2), 1, command)
+        assert await supervisor.run(asyncio.Queue()) == 1
+        assert supervisor.problem.endswith("failed 3 times to start (signal 9 (SIGKILL))")
+
+    run(story)
+
+
 def test_exit_codes_have_words() -> None:
     """The log says how a worker ended, signals by name."""
     assert exit_text(3) == "code 3"
@@ -354,6 +368,11 @@ def test_a_line_answers_fails_and_falls_silent_within_limits() -> None:
         assert await one.ask("add", 1, limit_s=5) == ["add", 1]
         assert told == [("news", {"a": 1})]
         assert not one.tell("big", "x" * MESSAGE_BYTES_MAX)
+        asked = [asyncio.ensure_future(one.ask("wait", n, limit_s=5)) for n in range(ASKS_MAX)]
+        await asyncio.sleep(0)
+        with pytest.raises(LineError, match="questions wait"):
+            await one.ask("add", 1, limit_s=5)
+        assert await asyncio.gather(*asked) == [["wait", n] for n in range(ASKS_MAX)]
         answer.clear()
         waiting = asyncio.ensure_future(one.ask("wait", None, limit_s=5))
         await asyncio.sleep(0)
@@ -362,6 +381,27 @@ def test_a_line_answers_fails_and_falls_silent_within_limits() -> None:
             await waiting
         assert not one.tell("news", None)
         await one.close()
+
+    run(story)
+
+
+def test_a_peer_that_does_not_read_costs_bounded_memory() -> None:
+    """Beyond the limit of unsent bytes telling fails at once, and asking says why."""
+
+    async def story() -> None:
+        async def nobody(_: str, __: Any) -> Any:
+            raise AssertionError
+
+        ours, theirs = socket.socketpair()
+        line = await Line.over(ours, lambda *_: None, nobody)
+        sent = 0
+        while line.tell("news", "x" * (MESSAGE_BYTES_MAX - 100)):
+            sent += 1
+        assert 2 <= sent <= UNSENT_BYTES_MAX // MESSAGE_BYTES_MAX + 2
+        with pytest.raises(LineError, match="flooded"):
+            await line.ask("more", None, limit_s=5)
+        theirs.close()
+        await line.close()
 
     run(story)
 

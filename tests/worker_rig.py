@@ -129,20 +129,18 @@ class Served:
 
 
 @asynccontextmanager
-async def served(ai_url: str, workers: int = 2, **settings: Any) -> AsyncIterator[Served]:
-    """Run a server with several workers; its log is shown when the story fails."""
+async def served(ai_url: str, *, auth_token: str = "", **settings: Any) -> AsyncIterator[Served]:
+    """Run a server with two workers; its log is shown when the story fails."""
     given = {"openai_base_url": ai_url, "fastbridge_greeting": "", "fastbridge_detector": "server"}
+    given["twilio_auth_token"] = auth_token
     given |= {f"fastbridge_{name}": str(value) for name, value in settings.items()}
     environ = {**os.environ, **{name.upper(): value for name, value in given.items()}}
-    for name in ("TWILIO_AUTH_TOKEN",):
-        if value := environ.pop(f"FASTBRIDGE_{name}", None):
-            environ[name] = value
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("w") as file:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "fastbridge", "serve", "--port", "0"),
-                *("--workers", str(workers)),
+                *("--workers", "2"),
                 env=environ,
                 stderr=file,
             )
