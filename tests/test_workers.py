@@ -313,6 +313,21 @@ def test_workers_that_never_start_are_given_up(caplog: pytest.LogCaptureFixture)
     assert lines[0].endswith("failed 3 times to start (code 7)")
 
 
+def test_a_worker_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason of a real worker (its port is taken) is in the supervisor's last word."""
+    monkeypatch.setattr("fastbridge.workers.supervisor.FAILED_STARTS_MAX", 1)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        async def story() -> None:
+            supervisor = Supervisor(Settings(workers=1, openai_base_url=NOBODY), port)
+            assert await supervisor.run(asyncio.Queue()) == 1
+            assert "(code 1: " in supervisor.problem
+            assert f"'127.0.0.1', {port}" in supervisor.problem
+
+        run(story)
+
+
 def test_a_worker_that_says_nothing_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stuck at its start or later: after so many silent looks its place goes to another."""
     monkeypatch.setattr(hand, "LOOK_S", 0.01)

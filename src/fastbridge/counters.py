@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Final
 
 
 @dataclass(slots=True)
@@ -44,5 +46,11 @@ class CallCounters:
 
     def add(self, other: CallCounters) -> None:
         """Add another call's counts to this sum."""
-        for entry in fields(self):
-            setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))
+        # A scrape does this for every live call on the loop that carries them: most counts are 0.
+        for name, count in zip(_NAMES, _read(other), strict=True):
+            if count:
+                setattr(self, name, getattr(self, name) + count)
+
+
+_NAMES: Final = tuple(entry.name for entry in fields(CallCounters))
+_read: Final = attrgetter(*_NAMES)

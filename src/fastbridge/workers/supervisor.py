@@ -203,8 +203,6 @@ class Supervisor:
         finally:
             told.cancel()
             hopeless.cancel()
-            for hand in self.hands.values():
-                hand.kill()
             await asyncio.gather(told, hopeless, return_exceptions=True)
             self.board.close()
         await asyncio.gather(*keepers)  # a bug in one of them is told here

@@ -140,6 +140,8 @@ async def work(line_fd: int, board_fd: int) -> int:
         settings = Settings(**start["settings"])
         number = int(start["number"])
         logs.set_up(settings.log_format, settings.log_level, worker=number)
+        if mine.draining.is_set():  # told to leave before it began
+            return 0
         board = Board(board_fd, settings.workers)
         try:
             listener = await Listener.start(settings, Share(number, board, line))
