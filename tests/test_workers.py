@@ -26,6 +26,7 @@ from test_bridge import run
 from test_server import FORM, PUBLIC, TOKEN, signature
 from worker_rig import Served, served, until
 
+PATHS_OF_ALL = ("/metrics", "/calls")
 NOBODY = "http://127.0.0.1:9/v1"
 
 
@@ -153,8 +154,8 @@ def test_a_token_of_one_worker_opens_one_stream_at_another(tmp_path: Path) -> No
     run(story)
 
 
-def test_a_stuck_worker_does_not_silence_the_others() -> None:
-    """SIGSTOP: the answer comes in time, names who is missing, and its counters stand still."""
+def test_who_is_stuck_does_not_silence_the_others() -> None:
+    """SIGSTOP a worker: answers come in time and name it. The supervisor: 503, but calls go on."""
 
     async def story() -> None:
         ai = RudeAi()
@@ -184,6 +185,21 @@ def test_a_stuck_worker_does_not_silence_the_others() -> None:
                 await server.signal(signal.SIGCONT, worker=0)
             # The question waited in its socket: the late hang-up is done, its answer ignored.
             await stuck.wait_closed()
+            await server.signal(signal.SIGSTOP)  # the supervisor
+            try:
+                questions = [server.session().get(f"{server.http}{path}") for path in PATHS_OF_ALL]
+                asked = asyncio.gather(*questions)
+                phone = await server.phone()
+                await phone.start()
+                await phone.speak(3)
+                await ai.wait_for("input_audio_buffer.append", 4 + 3)
+                for answer in await asked:
+                    assert answer.status == 503
+                    answer.release()
+            finally:
+                await server.signal(signal.SIGCONT)
+            assert (await server.metrics())['rejects_total{reason="group_silent"}'] == 2
+            assert len((await server.calls())["calls"]) == 2
 
     run(story)
 
@@ -340,6 +356,20 @@ def test_a_worker_that_says_nothing_is_killed(monkeypatch: pytest.MonkeyPatch) -
         assert supervisor.problem.endswith("failed 3 times to start (signal 9 (SIGKILL))")
 
     run(story)
+
+
+def test_a_worker_whose_supervisor_died_before_a_word_ends() -> None:
+    """No settings ever come: the process does not wait for ever."""
+    ours, theirs = socket.socketpair()
+    board = Board.create(1)
+    process = subprocess.Popen(  # noqa: S603  our own words
+        [*hand.worker_command(), str(theirs.fileno()), str(board.fd)],
+        pass_fds=(theirs.fileno(), board.fd),
+    )
+    theirs.close()
+    ours.close()
+    board.close()
+    assert process.wait(timeout=30) == 1
 
 
 def test_exit_codes_have_words() -> None:

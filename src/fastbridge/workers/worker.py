@@ -136,7 +136,13 @@ async def work(line_fd: int, board_fd: int) -> int:
     mine = Work()
     line = await Line.over(socket.socket(fileno=line_fd), mine.told, mine.asked)
     try:
-        start = await mine.start
+        gone = asyncio.create_task(line.gone.wait())
+        either: set[asyncio.Future[Any]] = {mine.start, gone}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        if not mine.start.done():  # the supervisor died before it said a word
+            return 1
+        start = mine.start.result()
         settings = Settings(**start["settings"])
         number = int(start["number"])
         logs.set_up(settings.log_format, settings.log_level, worker=number)
