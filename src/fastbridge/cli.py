@@ -47,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="take calls")
     serve.add_argument("--host", help="address to listen on (FASTBRIDGE_HOST)")
     serve.add_argument("--port", help="port to listen on (FASTBRIDGE_PORT)")
+    serve.add_argument(
+        "--tools", help="functions the AI may call, as module:attribute (FASTBRIDGE_TOOLS)"
+    )
     serve.set_defaults(run=_serve)
 
     demo = commands.add_parser(
@@ -104,7 +107,7 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
 def _serve(arguments: argparse.Namespace) -> int:
     from fastbridge import logs, server
 
-    settings = settings_from(host=arguments.host, port=arguments.port)
+    settings = settings_from(host=arguments.host, port=arguments.port, tools=arguments.tools)
     logs.set_up(settings.log_format, settings.log_level)
     try:
         _run(server.serve(settings))

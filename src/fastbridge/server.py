@@ -29,6 +29,8 @@ from fastbridge.listening import engine
 from fastbridge.listening.rounds import Scorer
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
+from fastbridge.tool_loading import load_tools
+from fastbridge.tools import ToolBox
 
 LOG: Final = logging.getLogger("fastbridge.server")
 WEBHOOK_BYTES_MAX: Final = 64 * 1024
@@ -42,7 +44,7 @@ LAST_WORDS_S: Final = 3.0
 class Front:
     """The front door of one worker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tools: ToolBox | None = None) -> None:
         scorer, reason = engine.choose(settings.detector)
         if settings.barge_in == "server":
             scorer, reason = None, "the AI alone: barge_in is server, the model owns the turn"
@@ -66,6 +68,7 @@ class Front:
             heartbeat=Heartbeat(settings.phases),
             listening=_engine(scorer, settings),
             journal=_journal(settings),
+            tools=load_tools(settings, tools),
             admit=self._admit,
         )
         self.totals = self.worker.totals
@@ -94,6 +97,8 @@ class Front:
             self.worker.listening.close()
         if self.worker.journal is not None:
             await asyncio.to_thread(self.worker.journal.close)
+        if not await asyncio.to_thread(self.worker.tools.close):
+            LOG.warning("a tool did not come back: it is left behind")
         await self.worker.door.close()
 
     # ----------------------------------------------------------------- admission
@@ -260,13 +265,18 @@ class Listener:
         self._runner = runner
 
     @classmethod
-    async def start(cls, settings: Settings) -> Listener:
+    async def start(cls, settings: Settings, tools: ToolBox | None = None) -> Listener:
         """Listen on the settings' host and port (0: any free one).
 
+        Args:
+            settings: what is allowed and where.
+            tools: functions the AI may call, instead of those the settings name.
+
         Raises:
+            ConfigError: the setting `tools` names nothing that can be called.
             OSError: the port is taken.
         """
-        front = Front(settings)
+        front = Front(settings, tools)
         runner = web.AppRunner(
             front.app, handle_signals=False, access_log=None, shutdown_timeout=1.0
         )
