@@ -119,7 +119,7 @@ def draw(seed: int, seconds: int) -> Worlds:
         answer_ms_max=dice.choice((1_500, 6_000, 12_000, 25_000)),
         failed_answers=dice.choice((0.0, 0.0, 0.05, 0.15)),
         lost_requests=0.08 if rarely(0.1) else 0.0,
-        tool_answers=dice.choice((0.0, 0.0, 0.1)),
+        tool_answers=dice.choice((0.0, 0.0, 0.3)),
         duplicates=dice.choice((0.0, 0.0, 0.03)),
         reorders=dice.choice((0.0, 0.05, 0.2)),
         zombies=dice.choice((0.0, 0.3)),
