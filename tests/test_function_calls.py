@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from driver import Line, audio
+from fastbridge import replay
 from fastbridge.config import Settings
 from fastbridge.events import (
     AiErrored,
@@ -24,7 +25,6 @@ from fastbridge.events import (
 from fastbridge.function_calls import CALLS_MAX, KNOWN_KEPT, RUNNING_MAX, FunctionCalls
 from fastbridge.journal import Journal
 from fastbridge.journal_records import JournalFile
-from fastbridge import replay
 from fastbridge.rerun import Rerun
 from journal_samples import recorded_line
 
@@ -335,7 +335,7 @@ def test_no_answer_begins_behind_end_call() -> None:
 
 
 def test_the_caller_who_goes_on_keeps_the_call() -> None:
-    """A barge-in into the goodbye: the hang-up is off, the AI is told, and asked behind the turn."""
+    """A barge-in into the goodbye: no hang-up, the AI is told so, and asked behind the turn."""
     line = Line(INSTANT)
     says_goodbye(line, 3000)
     line.run(800)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +20,18 @@ VARIABLE: Final = "FASTBRIDGE_TOOLS"
 ALLOWED: Final = "module:attribute of a ToolBox, or of a list of functions"
 
 
-def load_tools(settings: Settings, given: ToolBox | None = None) -> ToolBox:
+def load_tools(
+    settings: Settings,
+    given: ToolBox | None = None,
+    *,
+    functions: Sequence[Callable[..., Any]] = (),
+) -> ToolBox:
     """Return the tools of a worker.
 
     Args:
         settings: `tools`, `tool_timeout_s` and `end_call` are read.
         given: a box to take instead of the one that `settings.tools` names.
+        functions: functions to take instead of those that `settings.tools` names.
 
     Raises:
         ConfigError: the module, the attribute, or one of its functions does not do.
@@ -33,9 +40,11 @@ def load_tools(settings: Settings, given: ToolBox | None = None) -> ToolBox:
     box = given
     if box is None:
         box = ToolBox(timeout_s=settings.tool_timeout_s)
-        if settings.tools is not None:
+        if functions:
+            _fill(box, functions, "functions")
+        elif settings.tools is not None:
             box = _named(settings.tools, box)
-    if settings.end_call == "on":
+    if settings.end_call == "on" and not box.may_end_call:
         try:
             box.allow_end_call()
         except ValueError as problem:
@@ -52,13 +61,18 @@ def _named(name: str, box: ToolBox) -> ToolBox:
         return found
     if not isinstance(found, list | tuple) or not all(map(callable, found)):
         kind = type(found).__name__
-        raise _error(name, f"{attribute} is of type {kind}", f"make {attribute} {ALLOWED[20:]}")
-    for function in found:
+        fix = f"make {attribute} a ToolBox, or a list of functions"
+        raise _error(name, f"{attribute} is of type {kind}", fix)
+    _fill(box, found, name)
+    return box
+
+
+def _fill(box: ToolBox, functions: Sequence[Callable[..., Any]], name: str) -> None:
+    for function in functions:
         try:
             box.tool(function)
         except (TypeError, ValueError) as problem:
             raise _error(name, str(problem), "correct that function; see docs/tools.md") from None
-    return box
 
 
 def _module(name: str, module_name: str) -> Any:
