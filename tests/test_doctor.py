@@ -303,3 +303,12 @@ def test_colour_is_for_terminals_only() -> None:
     for code in ("32", "33", "31", "0"):
         plain = plain.replace(f"\x1b[{code}m", "")
     assert plain == file.getvalue()
+
+
+def test_tools_are_loaded_as_the_server_would(tmp_path: Path) -> None:
+    """Their names are shown; a mistake in the setting is one line with its fix."""
+    assert examine(local(tmp_path))["tools"].state == "ok"
+    assert examine(local(tmp_path, end_call="on"))["tools"].found == "end_call"
+    wrong = examine(local(tmp_path, tools="module_nobody_has:TOOLS"))["tools"]
+    assert (wrong.state, wrong.found) == ("fail", "'module_nobody_has:TOOLS'")
+    assert "there is no module module_nobody_has" in wrong.fix

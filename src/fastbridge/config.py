@@ -300,7 +300,11 @@ class Settings:
         30.0, 0.1, 600.0, "Seconds without audio from the carrier; then the call is ended."
     )
     call_seconds_max: int = _whole(
-        3300, 1, 3599, "Seconds a call may last; below 3600, where the AI ends the session."
+        3300,
+        1,
+        3599,
+        "Seconds a call may last; below 3600, where OpenAI ends the session (Grok: 1800). What was"
+        " said by then is heard, then the carrier goes on with `after_stream`.",
     )
     ai_connect_timeout_s: float = _real(
         10.0, 0.1, 120.0, "Seconds to reach the AI and have the session accepted."
