@@ -429,6 +429,8 @@ class BridgeParty:
             truth.announced(event.response_id, event.turn, is_closing=bool(self.call.end_reason))
             if event.response_id in truth.dead:
                 self._happened["dead_births"] += 1
+            if event.turn is None:
+                truth.calls.asked()  # the server asks itself
             self._note(f"response {event.response_id} created for turn {event.turn}")
         elif isinstance(event, AudioEnded):
             truth.silent_writers.add(event.response_id)
