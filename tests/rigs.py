@@ -16,6 +16,7 @@ from aiohttp import web
 from driver import HEX
 from fastbridge.config import Settings
 from fastbridge.server import Listener
+from fastbridge.tools import ToolBox
 from fastbridge.worlds.carrier_script import CarrierScript
 
 Talk = Callable[["RudeAi", web.WebSocketResponse], Coroutine[Any, Any, None]]
@@ -218,9 +219,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def bridge(settings: Settings) -> AsyncIterator[Rig]:
+async def bridge(settings: Settings, tools: ToolBox | None = None) -> AsyncIterator[Rig]:
     """Run a bridge; on leaving, every call must have gone, with all it owned."""
-    listener = await Listener.start(settings)
+    listener = await Listener.start(settings, tools=tools)
     async with aiohttp.ClientSession() as session:
         rig = Rig(listener, session)
         try:

@@ -315,3 +315,12 @@ def test_workers_need_a_shared_port_and_processors(monkeypatch: pytest.MonkeyPat
     assert examine(Settings(port=0))["workers"].state == "warn"
     found = examine(Settings(port=0, workers=2))["workers"]
     assert (found.state, found.fix) == ("fail", "set FASTBRIDGE_WORKERS=1")
+
+
+def test_tools_are_loaded_as_the_server_would(tmp_path: Path) -> None:
+    """Their names are shown; a mistake in the setting is one line with its fix."""
+    assert examine(local(tmp_path))["tools"].state == "ok"
+    assert examine(local(tmp_path, end_call="on"))["tools"].found == "end_call"
+    wrong = examine(local(tmp_path, tools="module_nobody_has:TOOLS"))["tools"]
+    assert (wrong.state, wrong.found) == ("fail", "'module_nobody_has:TOOLS'")
+    assert "there is no module module_nobody_has" in wrong.fix

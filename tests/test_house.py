@@ -34,8 +34,10 @@ FLOORS = {
     "barge_in": 2,
     "greeting_protection": 2,
     "requester": 1,
+    "function_calls": 1,
     "answering": 3,
-    "call": 3.5,  # on top of answering, which it extends
+    "tool_talk": 3.25,  # on top of answering, which it extends
+    "call": 3.5,  # on top of tool_talk, which it extends
     "wire": 3,
     "worlds": 3,
     "legs": 4,
@@ -58,6 +60,7 @@ FLOORS = {
     "journal": 5,
     "rerun": 5,
     "metrics": 5,
+    "tool_loading": 6,
     "bridge": 6,
     "preflight": 5,
     "roster": 6.5,

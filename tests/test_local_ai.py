@@ -743,6 +743,21 @@ def test_a_tool_is_called_only_where_there_is_one() -> None:
     assert (none.text, none.call) == ("No tool.", None)
 
 
+def test_a_step_may_name_its_tool() -> None:
+    """The named tool is called, or none; without a name never the one that ends the call."""
+    end = {"type": "function", "name": "end_call", "parameters": {}}
+    script = replace(SCRIPT, steps=(UseTool("Wait.", "No tool."), UseTool("Bye.", "-", "end_call")))
+    mind = Mind(script)
+    mind.reply(request(response_id="r0"))
+    items = [said("r0", "Hello.")]
+    calls = []
+    for number, tools in enumerate(((end,), (TOOL, end)), start=1):
+        reply = mind.reply(request(*items, response_id=f"r{number}", tools=tools))
+        items.append(said(f"r{number}", reply.text))
+        calls.append(reply.call)
+    assert calls == [None, ("end_call", "{}")]
+
+
 @pytest.mark.parametrize(
     ("schema", "arguments"),
     [

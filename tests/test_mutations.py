@@ -172,6 +172,20 @@ MUTATIONS = (
         {"barge_in": "reversible", "garbage": 0.0, "chattiness": 0.2},
     ),
     Mutation(
+        "calls_are_answered_once",
+        Call._run_calls,
+        'if event.status != "completed":',
+        'if event.status == "nothing":',
+        {"tool_answers": 0.5},
+    ),
+    Mutation(
+        "outputs_are_asked_about",
+        Call._submit,
+        "self._is_output_unasked = True",
+        "self._is_output_unasked = False",
+        {"tool_answers": 0.5, "end_calls": 0.0},
+    ),
+    Mutation(
         "nothing_is_left_behind",
         Call._end,
         "self._commands += [CloseCarrier(reason), CloseAi(reason)]",

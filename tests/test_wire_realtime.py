@@ -23,13 +23,41 @@ from fastbridge.events import (
     SessionUpdated,
     SpeechStarted,
     SpeechStopped,
+    ToolCalled,
     TranscriptHeard,
 )
 from fastbridge.wire import realtime
 from fastbridge.wire.faults import AiError
 
 DELTA = {"response_id": "r", "item_id": "i", "delta": "AAAA"}
+DONE = "response.function_call_arguments.done"
+CALL = {"response_id": "r", "call_id": "c", "arguments": '{"a":1}'}
+ITEM = {"type": "function_call", "id": "i", "call_id": "c", "name": "f", "arguments": "{}"}
 CASES: list[tuple[dict[str, Any], object]] = [
+    # Function calls: the beta shape names them only in the item; what was cut off is none.
+    ({"type": DONE, **CALL, "name": "f"}, ToolCalled("r", "c", "f", '{"a":1}')),
+    ({"type": DONE, **CALL}, None),
+    (
+        {"type": "response.output_item.done", "response_id": "r", "item": ITEM},
+        ToolCalled("r", "c", "f", "{}"),
+    ),
+    (
+        {
+            "type": "response.output_item.done",
+            "response_id": "r",
+            "item": {**ITEM, "status": "incomplete"},
+        },
+        None,
+    ),
+    (
+        {"type": "response.output_item.done", "response_id": "r", "item": {"type": "message"}},
+        None,
+    ),
+    (
+        {"type": DONE, **CALL, "name": "f" * 99, "arguments": "1" * 70_000},
+        ToolCalled("r", "c", "f" * 65, "1" * 65_537),
+    ),
+    ({"type": "response.function_call_arguments.delta", **CALL, "delta": "{"}, None),
     ({"type": "session.created", "session": {"id": "s"}}, SessionCreated("s")),
     (
         {
@@ -271,3 +299,36 @@ def test_our_events_carry_ids_that_name_what_they_belong_to() -> None:
     }
     truncate = json.loads(written["t-i"])
     assert (truncate["content_index"], truncate["audio_end_ms"]) == (0, 1480)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": DONE, "response_id": "r", "call_id": "", "name": "f"},
+        {"type": DONE, "response_id": "r", "call_id": "c" * 257, "name": "f"},
+        {"type": DONE, "call_id": "c", "name": "f"},
+        {"type": "response.output_item.done", "response_id": "r", "item": {**ITEM, "call_id": 7}},
+    ],
+)
+def test_a_function_call_nobody_could_answer_is_refused(wrong: dict[str, Any]) -> None:
+    """Without its response or its id a call cannot be answered: it changes nothing."""
+    with pytest.raises(AiError):
+        realtime.read(json.dumps(wrong))
+
+
+def test_tools_are_offered_only_when_there_are_any() -> None:
+    """No tools: the session says nothing of them, and the server keeps its default."""
+    settings = Settings()
+    plain = json.loads(realtime.session_update(settings, "Be brief."))["session"]
+    assert "tools" not in plain
+    schema = {"type": "function", "name": "f", "description": "F.", "parameters": {}}
+    offered = json.loads(realtime.session_update(settings, "Be brief.", [schema]))["session"]
+    assert (offered["tools"], offered["tool_choice"]) == ([schema], "auto")
+
+
+def test_an_output_is_an_item_and_no_request() -> None:
+    """Telling the AI an output does not make it speak (protocol: function calling, step 4)."""
+    event = json.loads(realtime.tool_output("c", '{"ok":true}'))
+    assert (event["type"], event["event_id"]) == ("conversation.item.create", "o-c")
+    item = {"type": "function_call_output", "call_id": "c", "output": '{"ok":true}'}
+    assert event["item"] == item

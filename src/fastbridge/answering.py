@@ -121,6 +121,8 @@ class Answering:
         self._amends = Amends()
         self._with_audio: deque[str] = deque(maxlen=8)
         self._retries = 0
+        # All outputs of a response are with the AI; it has yet to be asked what it says to them.
+        self._is_output_unasked = False
         self._greeting_id = ""
         self._greeting_began_ns = 0
         self._ready_deadline_ns = NEVER_NS
@@ -322,9 +324,13 @@ class Answering:
         if self._closing:
             return
         self._closing = reason
+        self._set_drain_deadline(now_ns)
+        self._check_drained(now_ns)
+
+    def _set_drain_deadline(self, now_ns: int) -> None:
+        """Bound the drain by what is still to be heard, and the patience for its mark."""
         remaining_ns = ns_of_bytes(self.playout.unheard_bytes(now_ns))
         self._drain_deadline_ns = now_ns + remaining_ns + DRAIN_GRACE_NS
-        self._check_drained(now_ns)
 
     def _note(self, message: str, level: str = "info", *entries: tuple[str, object]) -> None:
         self._commands.append(Noted(message, level, entries))
@@ -343,6 +349,19 @@ class Answering:
 
     def _hear_level(self, count: int, level: int, now_ns: int) -> None:
         """Take the length and level of a caller frame."""
+
+    # ----------------------------------------------------------------- what `ToolTalk` adds
+
+    @property
+    def _may_stay(self) -> bool:
+        """Say whether the call ends only because the AI said so, and the caller may object."""
+        return False
+
+    def _run_calls(self, event: ResponseEnded, now_ns: int) -> None:
+        """Run the function calls of a response that is over."""
+
+    def _ask_for_outputs(self, now_ns: int) -> None:
+        """Ask what the AI says to the outputs of its function calls."""
 
     # ----------------------------------------------------------------- deadlines
 
@@ -363,6 +382,8 @@ class Answering:
         elif now_ns >= self._end_deadline_ns:
             self._note("the call reached its maximum duration", "warning")
             self.hang_up("duration_max", now_ns)
+        if self._is_output_unasked:
+            self._ask_for_outputs(now_ns)
         if self.requester.expire(now_ns):
             self.counts.requests_lost += 1
             self._note("the AI never answered a request", "warning")
@@ -371,7 +392,10 @@ class Answering:
     def _check_drained(self, now_ns: int) -> None:
         if not self._is_carrier_open:
             return
-        if not self.playout.is_playing(now_ns) or now_ns >= self._drain_deadline_ns:
+        if self._may_stay and self.playout.is_held:
+            # The caller may be speaking: the verdict says whether the call ends at all.
+            self._set_drain_deadline(now_ns)
+        elif not self.playout.is_playing(now_ns) or now_ns >= self._drain_deadline_ns:
             self._end(self._closing, now_ns)
 
     def _end(self, reason: str, now_ns: int) -> None:
@@ -454,6 +478,7 @@ class Answering:
 
     def _send_request(self, turn: int | None) -> None:
         if turn is not None:
+            self._is_output_unasked = False  # it answers the conversation, outputs and all
             self._commands.append(RequestResponse(turn, self.requester.instructions))
 
     def _on_ai_lost(self, event: AiLost, now_ns: int) -> None:
@@ -488,6 +513,8 @@ class Answering:
         elif kind == "t":
             self.counts.truncates_refused += 1
             self._tell(self._amends.truncate_refused(rest, event.message))
+        elif kind == "o":
+            self.counts.tool_outputs_refused += 1
         if event.code == "session_expired":
             self.hang_up("ai_session_expired", now_ns)
         self._note(
@@ -559,6 +586,7 @@ class Answering:
                 ("reason", event.reason),
             )
         self._tell(self._amends.response_ended(event.response_id))
+        self._run_calls(event, now_ns)
         self.requester.ended(event.response_id)
         self._request_waiting(now_ns)
 

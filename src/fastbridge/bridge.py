@@ -51,8 +51,11 @@ from fastbridge.events import (
     Event,
     Noted,
     RequestResponse,
+    RunTool,
     SendMark,
     SpeechScore,
+    SubmitOutput,
+    ToolAnswered,
     TruncateItem,
 )
 from fastbridge.journal import Journal, RecordedCall, new_path
@@ -65,6 +68,7 @@ from fastbridge.metrics import Totals
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, NS_PER_MS
 from fastbridge.pacing import Heartbeat
 from fastbridge.speech import Stage
+from fastbridge.tools import CallFacts, ToolBox, ToolOutput, ToolRequest, ToolRun
 from fastbridge.wire import realtime
 from fastbridge.wire.faults import AiError, CarrierError
 from fastbridge.wire.transcripts import Transcripts
@@ -93,6 +97,8 @@ class Worker:
     listening: Listening | None = None
     # Writes every call's journal from a thread of its own; None: no journals.
     journal: Journal | None = None
+    # The functions the AI may call, in threads of their own; an empty box answers "unknown".
+    tools: ToolBox = field(default_factory=ToolBox)
     totals: Totals = field(default_factory=Totals)
     # Says why a stream is refused, "" when it is welcome.
     admit: Callable[[CarrierStarted], str] = lambda _started: ""
@@ -158,6 +164,8 @@ class Bridge:
         self._closing: asyncio.Task[None] | None = None
         self._loose: list[asyncio.Task[None]] = []
         self._ear: Ear | None = None
+        self._facts = CallFacts()
+        self._runs: dict[str, ToolRun] = {}
         self._gaps = CallerGaps()
         self._head_bytes = self._tail_bytes = 0
 
@@ -275,6 +283,9 @@ class Bridge:
                 self.log.warning("stream refused", fields={"reason": refusal})
                 self._handle(CarrierStopped("refused"))
                 return
+            # The token that opened the stream is nobody's business any more.
+            told = {name: value for name, value in event.parameters.items() if name != "token"}
+            self._facts = CallFacts(event.call_sid, event.stream_sid, told)
             head, tail = self.stream.media_template()
             self.ring.set_template(head, tail)
             self._head_bytes, self._tail_bytes = len(head), len(tail)
@@ -320,6 +331,7 @@ class Bridge:
         """Close both legs and wait for every task of this call."""
         if self._ear is not None:
             self._ear.close()
+        self._cancel_runs()
         if self._ai_task is not None:
             self._ai_task.cancel()
             self._loose.append(self._ai_task)
@@ -462,7 +474,9 @@ class Bridge:
         self._ai_task = asyncio.create_task(self._run_ai())
 
     def _do_configure(self, _: ConfigureAi) -> None:
-        self._tell_ai(realtime.session_update(self.worker.settings, self.worker.instructions))
+        worker = self.worker
+        update = realtime.session_update(worker.settings, worker.instructions, worker.tools.schemas)
+        self._tell_ai(update)
 
     def _do_append(self, command: AppendCallerAudio) -> None:
         for payload in command.payloads:
@@ -484,6 +498,33 @@ class Bridge:
     def _do_delete(self, command: DeleteItem) -> None:
         self._tell_ai(realtime.item_delete(command.item_id))
 
+    def _do_run(self, command: RunTool) -> None:
+        request = ToolRequest(command.call_id, command.name, command.arguments)
+        self._runs[command.call_id] = self.worker.tools.run(
+            request, self._tool_answered, self._facts
+        )
+
+    def _tool_answered(self, output: ToolOutput) -> None:
+        """A function is done, or has failed; called on the loop, not within `run`."""
+        del self._runs[output.call_id]
+        self.worker.totals.tool_runs[output.outcome] += 1
+        try:
+            self._handle(
+                ToolAnswered(output.call_id, output.output, output.outcome, output.end_reason)
+            )
+        except Exception:  # noqa: BLE001  a bug in one call ends that call only
+            self._bug()
+
+    def _cancel_runs(self) -> None:
+        """The call is over: what its functions bring is dropped, and counted."""
+        self.worker.totals.tool_runs["cancelled"] += len(self._runs)
+        for run in self._runs.values():
+            run.cancel()
+        self._runs.clear()
+
+    def _do_submit(self, command: SubmitOutput) -> None:
+        self._tell_ai(realtime.tool_output(command.call_id, command.output))
+
     def _tell_ai(self, event: str) -> None:
         if self.ai is not None:
             self.ai.send(event)
@@ -496,6 +537,7 @@ class Bridge:
             self._closing = asyncio.create_task(self.carrier.close(reason))
 
     def _do_close_ai(self, _: CloseAi) -> None:
+        self._cancel_runs()
         # The AI task may be the one that performs this: it looks for the call's end itself.
         if self._ai_task is not None and self._ai_task is not asyncio.current_task():
             self._ai_task.cancel()
@@ -531,6 +573,8 @@ class Bridge:
         CancelResponse: _do_cancel,
         TruncateItem: _do_truncate,
         DeleteItem: _do_delete,
+        RunTool: _do_run,
+        SubmitOutput: _do_submit,
         SendMark: _do_mark,
         ClearCarrier: _do_clear,
         CloseCarrier: _do_close_carrier,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastbridge._ring import MulawRing
-from fastbridge.answering import NEVER_NS, Answering, history_frames
+from fastbridge.answering import NEVER_NS, history_frames
 from fastbridge.barge_in import Judge
 from fastbridge.caller_delay import DelayLine, Leaving, silence_base64
 from fastbridge.config import Settings
@@ -45,6 +45,7 @@ from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
 from fastbridge.speech import EnergyRules, Rules, SileroRules, Spurt, Stage, limits_from
 from fastbridge.talk import Act, Candidate, Cue, State
+from fastbridge.tool_talk import ToolTalk
 
 __all__ = ["Call", "history_frames"]
 
@@ -52,6 +53,8 @@ __all__ = ["Call", "history_frames"]
 # and so much longer while it goes on.
 TURN_PATIENCE_NS: Final = 1_500 * NS_PER_MS
 REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
+# A turn of which the AI reports the beginning and no end is taken for over after so long.
+SPEECH_PATIENCE_NS: Final = 30_000 * NS_PER_MS
 # A sound the rules never became sure of is given up after so long; looked at in these steps.
 UNSURE_PATIENCE_NS: Final = 2_000 * NS_PER_MS
 UNSURE_STEP_NS: Final = 100 * NS_PER_MS
@@ -94,7 +97,7 @@ def _rules_of(settings: Settings) -> Rules | None:
     return None
 
 
-class Call(Answering):
+class Call(ToolTalk):
     """One bridged call: the answers, and the caller who may interrupt them."""
 
     def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
@@ -105,6 +108,8 @@ class Call(Answering):
         # When the bridge ends the caller's turn itself, should the AI not have heard it.
         self._turn_due_ns = NEVER_NS
         self._is_turn_forced = False
+        # The AI hears the caller's turn, at most until then.
+        self._heard_until_ns = 0
         # The latest item the AI opened on our echo, and when: the caller may be in it too.
         self._echo_item = ("", 0)
         self._loud_ns = 0
@@ -163,6 +168,10 @@ class Call(Answering):
         self._commands.append(CommitInput())
         self._request(Ask(AI_TALK), now_ns)
 
+    def _is_caller_speaking(self, now_ns: int) -> bool:
+        """Say whether the caller's turn has begun: heard by the AI, or by us and not yet by it."""
+        return now_ns < self._heard_until_ns or self._turn_due_ns != NEVER_NS
+
     def _forget_sound(self, now_ns: int) -> None:
         self.judge.close(now_ns, was_noise=False)
 
@@ -204,7 +213,7 @@ class Call(Answering):
         `prefix_padding_ms` later (protocol: input audio buffer, speech_started).
         """
         self._turn_due_ns = NEVER_NS  # it hears the caller: it ends the turn itself
-        if self._closing or not self.is_ready:
+        if self._is_deaf or not self.is_ready:
             return
         input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + self._padding_ms)
         onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
@@ -213,10 +222,13 @@ class Call(Answering):
             if was_noise is not None:
                 if was_noise:
                     self._noise_items.append(event.item_id)
+                else:
+                    self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
                 return
             if self._is_our_echo(now_ns):
                 self._reject_echo(event, onset_ns, now_ns)
                 return
+        self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
         self._sound(onset_ns, now_ns, is_local=False, item_id=event.item_id)
 
     def _is_our_echo(self, now_ns: int) -> bool:
@@ -369,7 +381,7 @@ class Call(Answering):
 
     def _spurt(self, spurt: Spurt, now_ns: int) -> None:
         """A sound of the caller changed its stage: suspected, sure, or ended."""
-        if self._closing and spurt.stage is not Stage.ENDED:
+        if self._is_deaf and spurt.stage is not Stage.ENDED:
             return
         one = self.judge.candidate
         self._spurt_began_ms = spurt.began_ms
@@ -450,6 +462,7 @@ class Call(Answering):
         """The caller's turn ended: ask for an answer, unless the sound was judged no speech."""
         one = self.judge.candidate
         self._turn_due_ns = NEVER_NS
+        self._heard_until_ns = 0
         if self._is_turn_forced:
             self._is_turn_forced = False  # the answer was asked for already
         elif event.item_id in self._noise_items:
@@ -474,6 +487,8 @@ class Call(Answering):
             self._resume(now_ns)
         elif act is Act.TURN:
             self.user_has_spoken = True
+            if self._may_stay:
+                self._stay()
         elif act is Act.IGNORE:
             one = self.judge.candidate
             if one is not None and one.is_parked:
@@ -506,6 +521,7 @@ class Call(Answering):
         if one is None:
             return
         self.counts.barge_ins_ignored += outcome == "ignored"
+        self._heard_until_ns = 0
         self._noise_items.extend(one.items)
         if self.rules is not None and one.is_held:
             self.rules.raise_bar(FALSE_HOLD_STEP)
@@ -567,6 +583,8 @@ class Call(Answering):
         for response_id in dead:
             self._kill(response_id)
         self._tell(amends)
+        if self._may_stay:
+            self._stay()
         self._answer_early(one, now_ns)
 
     def _record(

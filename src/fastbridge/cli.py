@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="address to listen on (FASTBRIDGE_HOST)")
     serve.add_argument("--port", help="port to listen on (FASTBRIDGE_PORT)")
     serve.add_argument("--workers", help="processes that share the port (FASTBRIDGE_WORKERS)")
+    serve.add_argument(
+        "--tools", help="functions the AI may call, as module:attribute (FASTBRIDGE_TOOLS)"
+    )
     serve.set_defaults(run=_serve)
 
     demo = commands.add_parser(
@@ -94,7 +97,12 @@ def settings_from(**overrides: object) -> Settings:
 def _serve(arguments: argparse.Namespace) -> int:
     from fastbridge import logs
 
-    settings = settings_from(host=arguments.host, port=arguments.port, workers=arguments.workers)
+    settings = settings_from(
+        host=arguments.host,
+        port=arguments.port,
+        workers=arguments.workers,
+        tools=arguments.tools,
+    )
     logs.set_up(settings.log_format, settings.log_level)
     try:
         if settings.workers > 1:

@@ -146,6 +146,29 @@ class Settings:
         fits=_matches(r"[^\W_][^\x00-\x1f\x7f#|]{0,59}"),
         form='a language in words ("English", "French (Canada)"), at most 60 characters',
     )
+    tools: str | None = _text(
+        None,
+        "Functions the AI may call: a list of Python functions, or a ToolBox, as module:attribute"
+        " (docs/tools.md). Modules are looked for in the working directory, too. Unset: none.",
+        fits=_matches(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"),
+        form="module:attribute, such as shop.tools:TOOLS",
+    )
+    tool_timeout_s: float = _real(
+        10.0,
+        0.05,
+        600.0,
+        "Seconds a function may take; then the AI is told so, and goes on without it.",
+    )
+    end_call: str = _one_of(
+        "off",
+        ("off", "on"),
+        "Whether the AI may end the call (function end_call): what it said is heard to its end.",
+    )
+    end_call_barge_in: str = _one_of(
+        "on",
+        ("on", "off"),
+        "Whether the caller can interrupt such an end by going on to speak: the call goes on.",
+    )
     turn_detection: str = _one_of(
         "server_vad", ("server_vad", "semantic_vad"), "How the AI decides that the caller is done."
     )
@@ -287,7 +310,11 @@ class Settings:
         30.0, 0.1, 600.0, "Seconds without audio from the carrier; then the call is ended."
     )
     call_seconds_max: int = _whole(
-        3300, 1, 3599, "Seconds a call may last; below 3600, where the AI ends the session."
+        3300,
+        1,
+        3599,
+        "Seconds a call may last; below 3600, where OpenAI ends the session (Grok: 1800). What was"
+        " said by then is heard, then the carrier goes on with `after_stream`.",
     )
     ai_connect_timeout_s: float = _real(
         10.0, 0.1, 120.0, "Seconds to reach the AI and have the session accepted."

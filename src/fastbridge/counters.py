@@ -42,6 +42,13 @@ class CallCounters:
     transcripts: int = 0
     transcripts_failed: int = 0
     transcripts_late: int = 0
+    tool_calls: int = 0
+    tool_calls_unrun: int = 0
+    tool_calls_ignored: int = 0
+    tool_outputs: int = 0
+    tool_outputs_dropped: int = 0
+    tool_outputs_refused: int = 0
+    hang_ups_cancelled: int = 0
     digits: int = 0
 
     def add(self, other: CallCounters) -> None:

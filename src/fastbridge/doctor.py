@@ -27,6 +27,7 @@ from urllib.parse import SplitResult, urlsplit
 from fastbridge import admission
 from fastbridge.config import ConfigError, Settings, describe
 from fastbridge.mulaw import FRAME_BYTES, SILENCE_FRAME
+from fastbridge.tool_loading import load_tools
 
 State = Literal["ok", "warn", "fail"]
 _COLOURS: Final[dict[State, str]] = {"ok": "32", "warn": "33", "fail": "31"}
@@ -62,7 +63,7 @@ async def examine(settings: Settings, *, connect_timeout_s: float = 5.0) -> list
     findings.append(_key(settings))
     findings.append(await _base_url(settings, connect_timeout_s))
     findings += [_public_url(settings), _twilio_token(settings), _token_store(settings)]
-    findings += [_files(settings), _workers(settings), *_extras()]
+    findings += [_files(settings), _tools(settings), _workers(settings), *_extras()]
     return findings
 
 
@@ -107,6 +108,17 @@ def table(findings: list[Finding], *, colour: bool = False) -> str:
     counts = {state: sum(one.state == state for one in findings) for state in _COLOURS}
     lines.append(", ".join(f"{count} {state}" for state, count in counts.items()))
     return "\n".join(lines)
+
+
+def _tools(settings: Settings) -> Finding:
+    """Load the functions the AI may call, as the server does at its start."""
+    try:
+        box = load_tools(settings)
+    except ConfigError as wrong:
+        (problem,) = wrong.problems
+        return Finding("tools", "fail", problem.value, problem.fix)
+    names = ", ".join(one["name"] for one in box.schemas)
+    return Finding("tools", "ok", names or "none (FASTBRIDGE_TOOLS is not set)")
 
 
 def _cells(one: Finding, widths: tuple[int, ...]) -> Iterator[tuple[str, int]]:

@@ -204,6 +204,33 @@ class AiLost:
     refused: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """A response holds a function call, `arguments` as JSON; it may run when that is completed."""
+
+    response_id: str
+    call_id: str
+    name: str
+    arguments: str
+
+
+# ------------------------------------------------------------------------ from the tools
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswered:
+    """A function call was run, or was not for a reason: `output` is for the AI in either case.
+
+    `outcome` is done, end_call, unknown, busy, bad_arguments, timeout, failed or closed; with
+    end_call, `end_reason` says in the AI's words why the call shall end.
+    """
+
+    call_id: str
+    output: str
+    outcome: str
+    end_reason: str = ""
+
+
 Event: TypeAlias = (
     CarrierStarted
     | MarkEchoed
@@ -228,6 +255,8 @@ Event: TypeAlias = (
     | ItemTruncated
     | AiErrored
     | AiLost
+    | ToolCalled
+    | ToolAnswered
 )
 
 # --------------------------------------------------------------------------- commands
@@ -283,6 +312,23 @@ class DeleteItem:
     """Make the AI forget an item of which nothing was heard, or that was no speech."""
 
     item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    """Run a function the AI has called; `ToolAnswered` must follow, whatever becomes of it."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitOutput:
+    """Give the AI the output of one of its function calls. It does not answer by itself."""
+
+    call_id: str
+    output: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +455,8 @@ Command: TypeAlias = (
     | CancelResponse
     | TruncateItem
     | DeleteItem
+    | RunTool
+    | SubmitOutput
     | SendMark
     | ClearCarrier
     | CloseCarrier

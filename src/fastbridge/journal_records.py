@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -32,6 +32,10 @@ from fastbridge.events import (
     DigitPressed,
     Event,
     Noted,
+    RunTool,
+    SubmitOutput,
+    ToolAnswered,
+    ToolCalled,
 )
 
 MAGIC: Final = b"fbjournal\n"
@@ -39,6 +43,16 @@ VERSION: Final = 1
 SIZE: Final = struct.Struct(">I")
 FILE_BYTES_MAX: Final = 1024 * 1024 * 1024
 HIDDEN: Final = "(hidden)"
+# Fields of notes that a caller, or an AI that repeats one, has chosen.
+HIDDEN_FIELDS: Final = frozenset({"digit", "end_reason"})
+# Likewise of events and commands.
+_HIDDEN_ENTRIES: Final[dict[type, tuple[str, ...]]] = {
+    DigitPressed: ("digit",),
+    ToolCalled: ("arguments",),
+    ToolAnswered: ("output", "end_reason"),
+    RunTool: ("arguments",),
+    SubmitOutput: ("output",),
+}
 # Settings the call core never reads and that may name people, numbers or places.
 LEFT_OUT: Final = frozenset(
     {
@@ -49,6 +63,7 @@ LEFT_OUT: Final = frozenset(
         "twilio_account_sid",
         "public_url",
         "token_store_dir",
+        "tools",
     }
 )
 
@@ -60,6 +75,7 @@ class Kind:
     HANG_UP, LOOK, RESUMED, RAISED, STOPPED, END, SEAL, TICK = range(8, 16)
 
 
+_Kept = TypeVar("_Kept")
 _encoder: Final = msgspec.msgpack.Encoder(enc_hook=str)
 _encode_into: Final = _encoder.encode_into
 
@@ -87,6 +103,13 @@ def without_sound(delta: str) -> str:
     return re.sub("[A-Za-z0-9+/]", "A", delta)
 
 
+def _without(one: _Kept) -> _Kept:
+    """Return an event or a command without its entries that may be personal."""
+    hidden = _HIDDEN_ENTRIES.get(type(one))
+    change: Any = replace  # of one of many classes, each with entries of its own
+    return one if hidden is None else cast("_Kept", change(one, **dict.fromkeys(hidden, HIDDEN)))
+
+
 def shown_command(command: Command, *, audio: bool) -> tuple[str, object]:
     """Return a command's name and what a journal keeps of it; replay does the same to its own."""
     name = type(command).__name__
@@ -95,27 +118,32 @@ def shown_command(command: Command, *, audio: bool) -> tuple[str, object]:
         total = sum(map(inspect_base64, payloads))
         whole = digest("".join(payloads)) if audio else 0
         return name, {"frames": len(payloads), "bytes": total, "digest": whole}
-    if isinstance(command, Noted) and not audio:
-        entries = tuple((key, HIDDEN if key == "digit" else value) for key, value in command.fields)
+    if audio:
+        return name, command
+    if isinstance(command, Noted):
+        entries = tuple(
+            (key, HIDDEN if key in HIDDEN_FIELDS else value) for key, value in command.fields
+        )
         return name, replace(command, fields=entries)
-    return name, command
+    return name, _without(command)
 
 
 def shown_event(event: Event, *, audio: bool) -> Event:
-    """Return an event without what may be personal: digits, parameters that are no settings."""
+    """Return an event without what may be personal.
+
+    That is digits, parameters that are no settings, and what functions are told and give back.
+    """
     if audio:
         return event
-    if isinstance(event, DigitPressed):
-        return DigitPressed(HIDDEN)
     if isinstance(event, CallerCleaned):
         return replace(event, payload=silence_base64(event.count))
-    if isinstance(event, CarrierStarted) and event.parameters:
+    if isinstance(event, CarrierStarted):
         known = {name for name, rule in RULES.items() if not rule.secret} - LEFT_OUT
         kept = {
             name: value if name in known else HIDDEN for name, value in event.parameters.items()
         }
         return replace(event, parameters=kept)
-    return event
+    return _without(event)
 
 
 def shown_settings(settings: Settings) -> dict[str, object]:
@@ -257,8 +285,9 @@ class JournalFile:
                 has_end = has_end or found.kind == Kind.END
             offset += size
         yield from waiting
-        if not self.problem and not has_end:
-            self.problem = f"cut off at byte {len(self._data)}: there is no end record"
+        if not self.problem and not (has_end and not waiting):
+            missing = "its end is not sealed" if has_end else "there is no end record"
+            self.problem = f"cut off at byte {len(self._data)}: {missing}"
 
     def _record(self, offset: int, number: int, at_ns: int) -> Record | str:
         body = self._body(offset)

@@ -65,6 +65,7 @@ class Totals:
         self.carrier_faults: Counter[str] = Counter()
         self.ai_faults: Counter[str] = Counter()
         self.decisions: Counter[tuple[str, str]] = Counter()
+        self.tool_runs: Counter[str] = Counter()
         self.ai_connects_failed = 0
         self.carrier_stalls = 0
         self.bridge_bugs = 0
@@ -192,6 +193,25 @@ COUNTED: Final[dict[str, tuple[str, str]]] = {
     ),
     "ai_errors": ("ai_errors", "Errors the AI reported that have consequences."),
     "ai_errors_benign": ("ai_errors_benign", "Errors the AI reported that are expected."),
+    "tool_calls": ("tool_calls", "Function calls of completed answers."),
+    "tool_calls_unrun": (
+        "tool_calls_unrun",
+        "Function calls of interrupted or failed answers: they do not run.",
+    ),
+    "tool_calls_ignored": (
+        "tool_calls_ignored",
+        "Function calls told twice, of no live answer, or more than 64 in one.",
+    ),
+    "tool_outputs": ("tool_outputs", "Outputs of functions given to the AI."),
+    "tool_outputs_dropped": (
+        "tool_outputs_dropped",
+        "Outputs that came when the call, or its AI, was gone.",
+    ),
+    "tool_outputs_refused": ("tool_outputs_refused", "Outputs the AI refused: read the log."),
+    "hang_ups_cancelled": (
+        "hang_ups_cancelled",
+        "Calls the AI wanted to end and the caller went on with.",
+    ),
     "digits": ("digits", "DTMF digits pressed by callers."),
 }
 
@@ -276,6 +296,7 @@ class Collector:
             ("rejects", "Webhooks and streams refused, by why.", "reason", totals.rejected),
             ("carrier_faults", "Carrier messages refused.", "reason", totals.carrier_faults),
             ("ai_faults", "AI messages refused.", "reason", totals.ai_faults),
+            ("tool_runs", "Functions called by the AI, by outcome.", "outcome", totals.tool_runs),
             ("marks_odd", "Marks that were cleared, unknown, or too many.", "kind", totals.marks()),
         ]
         for name, text, label, counter in shapes:

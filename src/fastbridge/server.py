@@ -33,6 +33,8 @@ from fastbridge.listening.rounds import Scorer
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
 from fastbridge.roster import Alone, Group, GroupSilentError, Roster
+from fastbridge.tool_loading import load_tools
+from fastbridge.tools import ToolBox
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -49,7 +51,9 @@ LAST_WORDS_S: Final = 3.0
 class Front:
     """The front door of one worker; `group` is None where there is only one."""
 
-    def __init__(self, settings: Settings, group: Group | None = None) -> None:
+    def __init__(
+        self, settings: Settings, group: Group | None = None, tools: ToolBox | None = None
+    ) -> None:
         scorer, reason = engine.choose(settings.detector)
         if settings.barge_in == "server":
             scorer, reason = None, "the AI alone: barge_in is server, the model owns the turn"
@@ -73,6 +77,7 @@ class Front:
             heartbeat=Heartbeat(settings.phases),
             listening=_engine(scorer, settings),
             journal=_journal(settings),
+            tools=load_tools(settings, tools),
             admit=self._admit,
         )
         self.totals = self.worker.totals
@@ -105,6 +110,8 @@ class Front:
             self.worker.listening.close()
         if self.worker.journal is not None:
             await asyncio.to_thread(self.worker.journal.close)
+        if not await asyncio.to_thread(self.worker.tools.close):
+            LOG.warning("a tool did not come back: it is left behind")
         await self.worker.door.close()
 
     # ----------------------------------------------------------------- admission
@@ -341,13 +348,21 @@ class Listener:
         self._site = site
 
     @classmethod
-    async def start(cls, settings: Settings, group: Group | None = None) -> Listener:
+    async def start(
+        cls, settings: Settings, group: Group | None = None, tools: ToolBox | None = None
+    ) -> Listener:
         """Listen on the settings' host and port (0: any free one); shared with a `group`.
 
+        Args:
+            settings: what is allowed and where.
+            group: the other workers behind the port, None when there are none.
+            tools: functions the AI may call, instead of those the settings name.
+
         Raises:
+            ConfigError: the setting `tools` names nothing that can be called.
             OSError: the port is taken.
         """
-        front = Front(settings, group)
+        front = Front(settings, group, tools)
         runner = web.AppRunner(
             front.app, handle_signals=False, access_log=None, shutdown_timeout=1.0
         )

@@ -267,6 +267,12 @@ class ToolBox:
         self.tool(name=END_CALL)(_end_call)
 
     @property
+    def may_end_call(self) -> bool:
+        """Say whether the built-in `end_call` is declared."""
+        tool = self._tools.get(END_CALL)
+        return tool is not None and tool.function is _end_call
+
+    @property
     def schemas(self) -> list[dict[str, Any]]:
         """Return the `tools` of the AI's session, in order of declaration."""
         return [
@@ -315,7 +321,7 @@ class ToolBox:
         except ArgumentsError as problem:
             run.refuse("bad_arguments", str(problem))
             return
-        if tool.name == END_CALL and tool.function is _end_call:
+        if tool.name == END_CALL and self.may_end_call:
             reason = given["reason"][:REASON_CHARS_MAX]
             run.later("end_call", '{"ok":true}', reason)
             return

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastbridge.local_ai.script import Say, Script
+from fastbridge.local_ai.script import Say, Script, UseTool
 from fastbridge.worlds.ai_items import Item
 from fastbridge.worlds.ai_rules import SpeechRequest
 
+END_CALL: Final = "end_call"
 HEARD_WORDS: Final = 6
 """How many of the last heard words are repeated after an interruption."""
 RESULT_CHARS_MAX: Final = 300
@@ -83,9 +84,10 @@ class Mind:
         step = script.steps[index]
         if isinstance(step, Say):
             return Reply(step.text)
-        if not request.tools or request.tool_choice == "none":
+        tools = () if request.tool_choice == "none" else request.tools
+        tool = next((one for one in tools if _is_meant(step, one["name"])), None)
+        if tool is None:
             return Reply(step.otherwise)
-        tool = request.tools[0]
         arguments = json.dumps(example_arguments(tool.get("parameters", {})))
         return Reply(step.words, (tool["name"], arguments))
 
@@ -97,6 +99,10 @@ def _newest_cut(items: tuple[Item, ...]) -> Item | None:
             cut = item.truncated_ms is not None or item.status == "incomplete"
             return item if cut else None
     return None
+
+
+def _is_meant(step: UseTool, name: str) -> bool:
+    return name == step.name if step.name else name != END_CALL
 
 
 def example_arguments(schema: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,14 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class UseTool:
-    """Call the first tool the client declared, after some words; without one, speak `otherwise`."""
+    """Call a tool the client declared, after some words; without one, speak `otherwise`.
+
+    `name` says which; empty: the first one that does not end the call.
+    """
 
     words: str
     otherwise: str
+    name: str = ""
 
 
 Step = Say | UseTool

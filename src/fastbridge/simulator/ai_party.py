@@ -20,6 +20,7 @@ from fastbridge.worlds.ai_session import AiSession
 _encode = msgspec.json.Encoder().encode
 VOICE_BYTES: Final = 1 << 22
 ZOMBIE_MS_MAX: Final = 300
+FAILED_CALLS: Final = 0.1
 GARBAGE: Final = (
     b'{"type":"response.output_audio.delta","delta":"////"}',
     b'{"type":"response.output_audio.delta","response_id":"resp_nobody","delta":"//8="}',
@@ -89,12 +90,18 @@ class AiParty:
     """The AI's server at the far end of its socket."""
 
     def __init__(
-        self, agenda: Agenda, worlds: Worlds, dice: Random, happened: dict[str, int]
+        self,
+        agenda: Agenda,
+        worlds: Worlds,
+        dice: Random,
+        happened: dict[str, int],
+        tool_dice: Random,
     ) -> None:
         self._agenda = agenda
         self._worlds = worlds
         self._dice = dice
         self._happened = happened
+        self._tool_dice = tool_dice
         self.session: AiSession | None = None
         self._to_bridge: Path | None = None
         self._wakeup_ns = 0
@@ -154,12 +161,25 @@ class AiParty:
         elif kind == "end":
             session.speak(response_id, "", b"", now_ns, last=True)
         elif kind == "call":
-            session.call(response_id, "look_up", '{"what":"hours"}', now_ns)
+            self._call(session, response_id, now_ns)
         else:
             self._happened["failed_answers"] += 1
             session.fail(response_id, "server_error", "The server had an error.", now_ns)
         session.advance(now_ns)
         self._flush()
+
+    def _call(self, session: AiSession, response_id: str, now_ns: int) -> None:
+        """End an answer with function calls; sometimes it fails behind them."""
+        dice = self._tool_dice
+        count = dice.randint(1, self._worlds.tool_calls_max)
+        fails = dice.random() < FAILED_CALLS
+        for number in range(count):
+            name = "end_call" if dice.random() < self._worlds.end_calls else "look_up"
+            is_last = number == count - 1 and not fails
+            session.call(response_id, name, '{"what":"hours"}', now_ns, last=is_last)
+            self._happened["function_calls"] += 1
+        if fails:
+            session.fail(response_id, "server_error", "The server had an error.", now_ns)
 
     def _wake(self, _: object) -> None:
         self._wakeup_ns = 0

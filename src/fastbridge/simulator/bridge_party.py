@@ -46,9 +46,12 @@ from fastbridge.events import (
     RequestResponse,
     ResponseCreated,
     ResponseEnded,
+    RunTool,
     SendMark,
     SpeechScore,
     SpeechStarted,
+    SubmitOutput,
+    ToolCalled,
     TruncateItem,
 )
 from fastbridge.mulaw import FRAME_BYTES, FRAME_NS, NS_PER_MS
@@ -57,6 +60,7 @@ from fastbridge.simulator.ai_party import AiParty
 from fastbridge.simulator.caller import BY_CODE
 from fastbridge.simulator.carrier_party import CLOSE, CarrierParty
 from fastbridge.simulator.network import Garbage, Path
+from fastbridge.simulator.tools import SimulatedTools
 from fastbridge.simulator.truth import FOREVER_NS, Truth
 from fastbridge.simulator.worlds import Worlds
 from fastbridge.speech import SCORE_WINDOW_MS
@@ -103,12 +107,14 @@ class BridgeParty:
         truth: Truth,
         *,
         dice: Random,
+        tools: SimulatedTools,
         happened: dict[str, int],
     ) -> None:
         self._agenda = agenda
         self._worlds = worlds
         self._truth = truth
         self._dice = dice
+        self._tools = tools
         self._happened = happened
         self._settings = settings
         self.pool = PagePool(bytes_max=POOL_BYTES)
@@ -423,16 +429,24 @@ class BridgeParty:
             truth.announced(event.response_id, event.turn, is_closing=bool(self.call.end_reason))
             if event.response_id in truth.dead:
                 self._happened["dead_births"] += 1
+            if event.turn is None:
+                truth.calls.asked()  # the server asks itself
             self._note(f"response {event.response_id} created for turn {event.turn}")
         elif isinstance(event, AudioEnded):
             truth.silent_writers.add(event.response_id)
         elif isinstance(event, ResponseEnded):
             truth.finished(event.response_id)
+            truth.calls.ended(event.response_id, event.status, now_ns)
             self._note(f"response {event.response_id} {event.status}")
         elif isinstance(event, SpeechStarted):
             truth.owed_since_ns = FOREVER_NS
+            truth.calls.is_caller_speaking = True
             self._note(f"the AI hears speech since {event.audio_start_ms} ms")
+        elif isinstance(event, ToolCalled):
+            truth.calls.called(event.response_id, event.call_id)
+            self._note(f"response {event.response_id} calls {event.name}, {event.call_id}")
         elif isinstance(event, InputCommitted):
+            truth.calls.is_caller_speaking = False
             self._owe(now_ns, event.item_id)
             self._note("the caller's turn ended")
 
@@ -446,6 +460,7 @@ class BridgeParty:
         """Return the sum of every counter that can explain why nobody answers."""
         counts = self.call.counts
         plain = {"caller_frames", "caller_bytes", "ai_deltas", "ai_bytes", "frames_sent"}
+        plain |= {"tool_calls", "tool_outputs"}
         explaining = [name for name in counts.__slots__ if name not in plain]
         return self.faults + sum(int(getattr(counts, name)) for name in explaining)
 
@@ -513,6 +528,7 @@ class BridgeParty:
         is_commit = command.outcome == "committed"
         self._truth.decide(is_commit=is_commit)
         if is_commit:
+            self._truth.calls.is_caller_speaking = True
             self._generation = self.call.generation
             self._owe(self._agenda.now_ns)
 
@@ -550,12 +566,14 @@ class BridgeParty:
 
     def _do_request(self, command: RequestResponse) -> None:
         self._truth.turn = command.turn
+        self._truth.calls.asked()
         self._note(f"request turn {command.turn}")
         self._tell_ai(realtime.response_create(command.turn, command.instructions))
 
     def _do_commit(self, _: CommitInput) -> None:
         self._note("the bridge ends the caller's turn")
         self._happened["turns_forced"] += 1
+        self._truth.calls.is_caller_speaking = False
         self._tell_ai(realtime.input_commit())
 
     def _do_cancel(self, command: CancelResponse) -> None:
@@ -571,6 +589,17 @@ class BridgeParty:
         if command.item_id == self._owed_item:
             self._truth.owed_since_ns = FOREVER_NS
         self._tell_ai(realtime.item_delete(command.item_id))
+
+    def _do_run(self, command: RunTool) -> None:
+        late_ns, event = self._tools.plan(command)
+        self._truth.calls.ran(command.call_id, event.outcome, self._agenda.now_ns + late_ns)
+        self._note(f"runs {command.name}, {command.call_id}: {event.outcome}")
+        self._agenda.at(self._agenda.now_ns + late_ns, self.arrive, (self._handle, event))
+
+    def _do_submit(self, command: SubmitOutput) -> None:
+        self._truth.calls.submitted(command.call_id, self._agenda.now_ns)
+        self._note(f"output of {command.call_id}")
+        self._tell_ai(realtime.tool_output(command.call_id, command.output))
 
     def _do_close_carrier(self, command: CloseCarrier) -> None:
         self._note(f"closed: {command.reason}")
@@ -604,6 +633,8 @@ class BridgeParty:
         CancelResponse: _do_cancel,
         TruncateItem: _do_truncate,
         DeleteItem: _do_delete,
+        RunTool: _do_run,
+        SubmitOutput: _do_submit,
         SendMark: _do_mark,
         ClearCarrier: _do_clear,
         CloseCarrier: _do_close_carrier,

@@ -19,7 +19,9 @@ from fastbridge.events import (
     ConfigureAi,
     DeleteItem,
     RequestResponse,
+    RunTool,
     SendMark,
+    SubmitOutput,
     TruncateItem,
 )
 from fastbridge.mulaw import FRAME_BYTES, FRAME_NS, NS_PER_MS, SILENCE, bytes_of_ms
@@ -32,6 +34,8 @@ STUCK_NS: Final = REQUEST_PATIENCE_NS + NS_PER_S
 # Longer than a request's patience, two ways, and an answer's thinking together.
 DEAD_AIR_NS: Final = 16 * NS_PER_S
 HUNGRY_BEATS_MAX: Final = 10
+# A function that is done waits for a stalled loop at most, and a beat.
+OUTPUT_NS_MAX: Final = NS_PER_S
 # How long the call may take the AI for speaking after the ear has heard everything.
 SPEAKING_LAG_NS: Final = 1_500 * NS_PER_MS
 # A hold ends with a verdict: commit, verdict and report times together are well below this.
@@ -411,7 +415,35 @@ def dead_air_is_counted(sim: Watched) -> None:
         sim.broken("dead_air_is_counted", waited_ms=waited_ms, slot=sim.call.requester.slot)
 
 
-DRAINED: Final = ("duration_max", "ai_lost", "ai_session_expired")
+def calls_are_answered_once(sim: Watched) -> None:
+    """Every function call of a completed response gets one output; no other ever runs."""
+    calls, now_ns = sim.truth.calls, sim.now_ns
+    if calls.problem:
+        sim.broken("calls_are_answered_once", problem=calls.problem)
+    if not calls.owed or sim.truth.is_ai_gone or sim.call.has_ended:
+        return
+    late = [
+        call_id
+        for call_id, due_ns in calls.owed.items()
+        if now_ns - due_ns > OUTPUT_NS_MAX and call_id not in calls.ending
+    ]
+    if late:
+        sim.broken("calls_are_answered_once", without_output=late)
+
+
+def outputs_are_asked_about(sim: Watched) -> None:
+    """A request follows the outputs of a response, once the slot is free and the caller is done."""
+    calls, now_ns = sim.truth.calls, sim.now_ns
+    if calls.unasked_since_ns == FOREVER_NS:
+        return
+    is_closing = bool(calls.ending) or sim.truth.is_ai_gone or sim.call.has_ended
+    if is_closing or calls.is_caller_speaking or sim.call.requester.slot is not Slot.IDLE:
+        calls.unasked_since_ns = now_ns
+    if now_ns - calls.unasked_since_ns > OUTPUT_NS_MAX:
+        sim.broken("outputs_are_asked_about", waited_ns=now_ns - calls.unasked_since_ns)
+
+
+DRAINED: Final = ("duration_max", "ai_lost", "ai_session_expired", "end_call")
 AFTER_END: Final = (
     AppendCallerAudio,
     CancelResponse,
@@ -419,7 +451,9 @@ AFTER_END: Final = (
     ConfigureAi,
     DeleteItem,
     RequestResponse,
+    RunTool,
     SendMark,
+    SubmitOutput,
     TruncateItem,
 )
 
@@ -449,6 +483,8 @@ OF_STATE: Final[tuple[Rule, ...]] = (
     caller_is_heard_once,
     requester_is_never_stuck,
     dead_air_is_counted,
+    calls_are_answered_once,
+    outputs_are_asked_about,
 )
 RULES: Final = OF_FACTS + OF_STATE
 AT_THE_END: Final[tuple[Rule, ...]] = (nothing_is_left_behind, ear_hears_what_was_sent)

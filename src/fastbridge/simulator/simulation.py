@@ -17,6 +17,7 @@ from fastbridge.simulator.caller import Caller
 from fastbridge.simulator.carrier_party import CarrierParty
 from fastbridge.simulator.invariants import AT_THE_END, OF_FACTS, OF_STATE, InvariantBroken
 from fastbridge.simulator.network import Path
+from fastbridge.simulator.tools import SimulatedTools
 from fastbridge.simulator.truth import Truth
 from fastbridge.simulator.worlds import Worlds, draw
 
@@ -70,6 +71,8 @@ def settings_of(worlds: Worlds) -> Settings:
         backlog_seconds_max=worlds.backlog_seconds_max,
         ai_write_limit_bytes=worlds.ai_write_limit_bytes,
         call_seconds_max=worlds.call_seconds_max,
+        end_call="on",
+        end_call_barge_in=worlds.end_call_barge_in,
     )
 
 
@@ -99,13 +102,14 @@ class Simulation:
             dice=dice("carrier"),
             happened=self.happened,
         )
-        self.ai = AiParty(self.agenda, worlds, dice("ai"), self.happened)
+        self.ai = AiParty(self.agenda, worlds, dice("ai"), self.happened, dice("ai tools"))
         self.bridge = BridgeParty(
             self.agenda,
             self.settings,
             worlds,
             self.truth,
             dice=dice("bridge"),
+            tools=SimulatedTools(worlds, dice("tools"), self.happened),
             happened=self.happened,
         )
         self.call = self.bridge.call

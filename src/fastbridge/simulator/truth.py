@@ -13,6 +13,7 @@ from typing import Final
 
 from fastbridge.events import Command
 from fastbridge.mulaw import FRAME_BYTES, FRAME_NS, SILENCE
+from fastbridge.simulator.call_ledger import CallLedger
 
 FOREVER_NS: Final = 1 << 62
 SILENCE_BYTE: Final = bytes([SILENCE])
@@ -164,8 +165,7 @@ class Truth:
         # Waiting: since when the caller is owed an answer, and what was counted then.
         self.owed_since_ns = FOREVER_NS
         self.owed_counts = 0
-        self.stuck_since_ns = FOREVER_NS
-        self.stuck_slot_ns = FOREVER_NS
+        self.stuck_since_ns = self.stuck_slot_ns = FOREVER_NS
         self.stuck_slot = ""
         self.stuck_turn = -1
         self.is_ai_gone = False
@@ -179,6 +179,7 @@ class Truth:
         """A hold ended without a commit: the next frame may go back."""
         self.quiet_since_ns = 0
         self.hungry_beats = 0
+        self.calls = CallLedger()
 
     # ----------------------------------------------------------------- the AI's side
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 Windows = tuple[tuple[int, int], ...]
 """Intervals `(from_ms, to_ms)` since the beginning."""
@@ -65,6 +65,12 @@ class Worlds:
     detector: str = "server"
     barge_in: str = ""
     """Empty: the settings' own default."""
+    tool_calls_max: int = 1
+    """Function calls of one answer."""
+    tool_ms_max: int = 3_000
+    end_calls: float = 0.0
+    """Of the function calls, those that end the call."""
+    end_call_barge_in: str = "on"
 
 
 def _windows(dice: Random, seconds: int, count: int, shortest: int, longest: int) -> Windows:
@@ -113,7 +119,7 @@ def draw(seed: int, seconds: int) -> Worlds:
         answer_ms_max=dice.choice((1_500, 6_000, 12_000, 25_000)),
         failed_answers=dice.choice((0.0, 0.0, 0.05, 0.15)),
         lost_requests=0.08 if rarely(0.1) else 0.0,
-        tool_answers=dice.choice((0.0, 0.0, 0.1)),
+        tool_answers=dice.choice((0.0, 0.0, 0.3)),
         duplicates=dice.choice((0.0, 0.0, 0.03)),
         reorders=dice.choice((0.0, 0.05, 0.2)),
         zombies=dice.choice((0.0, 0.3)),
@@ -130,4 +136,16 @@ def draw(seed: int, seconds: int) -> Worlds:
         call_seconds_max=dice.randint(5, max(seconds, 6)) if rarely(0.06) else 3_300,
         detector=dice.choice(("silero", "silero", "silero", "energy", "server")),
         barge_in=dice.choice(("", "", "", "", "", "instant", "server")),
+        **_tools(seed),
     )
+
+
+def _tools(seed: int) -> dict[str, Any]:
+    """Draw what functions do; from dice of their own, so that all else stays as it was."""
+    dice = Random(f"{seed} tool worlds")  # noqa: S311  seeded on purpose
+    return {
+        "tool_calls_max": dice.choice((1, 1, 3)),
+        "tool_ms_max": dice.choice((50, 800, 3_000, 8_000)),
+        "end_calls": dice.choice((0.0, 0.1, 0.3)),
+        "end_call_barge_in": dice.choice(("on", "on", "off")),
+    }

@@ -6,7 +6,7 @@ Only what a phone bridge needs is read; every other server event is skipped by i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -26,6 +26,7 @@ from fastbridge.events import (
     SessionUpdated,
     SpeechStarted,
     SpeechStopped,
+    ToolCalled,
 )
 from fastbridge.wire.faults import AiError
 from fastbridge.wire.transcripts import Transcripts
@@ -39,6 +40,11 @@ BETA_NAMES: Final = {
 }
 PCMU: Final = "audio/pcmu"
 TURN_DIGITS_MAX: Final = 9
+# Function calls: longer ids are refused; arguments and names are cut one behind what the tools
+# take, so that these refuse them by their own words.
+CALL_ID_CHARS_MAX: Final = 256
+ARGUMENTS_CHARS_MAX: Final = 65_536
+NAME_CHARS_MAX: Final = 64
 # Positions on the AI's input clock beyond a day are nonsense.
 INPUT_MS_MAX: Final = 86_400_000
 BETA_FORMATS: Final = {"g711_ulaw": PCMU, "g711_alaw": "audio/pcma", "pcm16": "audio/pcm"}
@@ -50,6 +56,9 @@ class _Message(msgspec.Struct):
     item_id: str = ""
     delta: str = ""
     transcript: str = ""
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
     audio_start_ms: float = 0
     audio_end_ms: float = 0
     item: dict[str, Any] | None = None
@@ -166,6 +175,37 @@ def _item_added(message: _Message) -> Event:
     return ItemAdded(message.response_id, item_id, _text(message.item, "type"))
 
 
+def _tool_called(response_id: str, call_id: str, name: str, arguments: str) -> Event:
+    if not 0 < len(call_id) <= CALL_ID_CHARS_MAX:
+        raise ValueError(f"`call_id` has {len(call_id)} characters, not 1 to {CALL_ID_CHARS_MAX}")
+    return ToolCalled(
+        _needed(response_id, "response_id"),
+        call_id,
+        name[: NAME_CHARS_MAX + 1],
+        arguments[: ARGUMENTS_CHARS_MAX + 1],
+    )
+
+
+def _arguments_done(message: _Message) -> Event | None:
+    """Read a function call whose arguments are whole; the beta shape has no name here.
+
+    It comes for an interrupted response, too (SDK, response_function_call_arguments_done_event):
+    whether it may run is told by the status of `response.done`.
+    """
+    if not message.name:
+        return None  # `response.output_item.done` brings it, with its name
+    return _tool_called(message.response_id, message.call_id, message.name, message.arguments)
+
+
+def _item_done(message: _Message) -> Event | None:
+    """Read a whole function call, the same in GA and beta; one broken off is no call."""
+    item = message.item
+    if _text(item, "type") != "function_call" or _text(item, "status") == "incomplete":
+        return None
+    name, arguments = _text(item, "name"), _text(item, "arguments")
+    return _tool_called(message.response_id, _text(item, "call_id"), name, arguments)
+
+
 def _error(message: _Message) -> Event:
     error = message.error
     return AiErrored(
@@ -195,6 +235,8 @@ _READERS: Final[dict[str, Callable[[_Message], Event | None]]] = {
     "input_audio_buffer.committed": lambda m: InputCommitted(_needed(m.item_id, "item_id")),
     "response.created": _response_created,
     "response.output_item.added": _item_added,
+    "response.output_item.done": _item_done,
+    "response.function_call_arguments.done": _arguments_done,
     "response.output_audio.done": lambda m: AudioEnded(m.response_id, m.item_id),
     "response.done": _response_done,
     "conversation.item.truncated": lambda m: ItemTruncated(m.item_id, int(m.audio_end_ms)),
@@ -210,8 +252,12 @@ def append(payload: str) -> str:
     return f"{APPEND_HEAD.decode()}{payload}{APPEND_TAIL.decode()}"
 
 
-def session_update(settings: Settings, instructions: str) -> str:
+def session_update(
+    settings: Settings, instructions: str, tools: Sequence[dict[str, Any]] = ()
+) -> str:
     """Return the session's configuration for a phone call: mu-law both ways, no self-start.
+
+    `tools` are the functions the AI may call, as `ToolBox.schemas` has them.
 
     `interrupt_response` and `create_response` are false: the bridge cancels and asks itself, so
     that the server cannot cancel what the guard ignores. In mode `server` both are true.
@@ -231,6 +277,7 @@ def session_update(settings: Settings, instructions: str) -> str:
         if settings.transcription_language is not None:
             heard["transcription"]["language"] = settings.transcription_language
     noise = None if settings.noise_reduction == "off" else {"type": settings.noise_reduction}
+    offered = {"tools": list(tools), "tool_choice": "auto"} if tools else {}
     return json.dumps(
         {
             "type": "session.update",
@@ -239,6 +286,7 @@ def session_update(settings: Settings, instructions: str) -> str:
                 "type": "realtime",
                 "output_modalities": ["audio"],
                 "instructions": instructions,
+                **offered,
                 "audio": {
                     "input": {
                         "format": {"type": PCMU},
@@ -289,4 +337,12 @@ def item_delete(item_id: str) -> str:
     """Return the deletion of an item of which nothing was heard."""
     return json.dumps(
         {"type": "conversation.item.delete", "event_id": f"d-{item_id}", "item_id": item_id}
+    )
+
+
+def tool_output(call_id: str, output: str) -> str:
+    """Return the event that gives the AI the output of a function call; it asks for nothing."""
+    item = {"type": "function_call_output", "call_id": call_id, "output": output}
+    return json.dumps(
+        {"type": "conversation.item.create", "event_id": f"o-{call_id}", "item": item}
     )
