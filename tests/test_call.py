@@ -8,7 +8,8 @@ import json
 import pytest
 
 from driver import PAYLOAD, Line, audio
-from fastbridge._ring import MulawRing
+from fastbridge._ring import MulawRing, inspect_base64
+from fastbridge.caller_delay import silence_base64
 from fastbridge.config import Settings
 from fastbridge.events import (
     AiErrored,
@@ -27,6 +28,7 @@ from fastbridge.events import (
     ConnectAi,
     DeleteItem,
     DigitPressed,
+    EchoCancelling,
     Event,
     InputCommitted,
     ItemAdded,
@@ -694,6 +696,47 @@ def test_a_refused_append_does_not_move_the_ai_clock() -> None:
     line.call.append_refused(FRAME_BYTES)
     assert line.call.input_clock.appended_bytes == 0
     assert line.call.counts.caller_bytes_dropped == FRAME_BYTES
+
+
+def test_silence_stands_for_what_the_ai_socket_refused() -> None:
+    """Before the next frame as much 0xFF leaves as was refused: no later time is early by it."""
+    line = Line(QUIET)
+    for _ in range(3):
+        assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
+    line.call.append_refused(FRAME_BYTES)
+    assert not line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
+    (command,) = [one for one in line.call.take_commands() if isinstance(one, AppendCallerAudio)]
+    assert command.payloads == (silence_base64(FRAME_BYTES), PAYLOAD)
+    assert line.call.input_clock.appended_bytes == 4 * FRAME_BYTES
+    assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
+
+
+def test_refused_silence_is_owed_again_and_counted_once() -> None:
+    """A socket that stays full costs each frame once; beyond 10 s silence is not made up for."""
+    line = Line(QUIET)
+    assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
+    line.call.append_refused(FRAME_BYTES)
+    for _ in range(600):
+        assert not line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
+        for command in line.call.take_commands():
+            for payload in command.payloads if isinstance(command, AppendCallerAudio) else ():
+                line.call.append_refused(inspect_base64(payload))
+    assert line.call.counts.caller_bytes_dropped == 601 * FRAME_BYTES
+    assert line.call.owed_bytes == 500 * FRAME_BYTES
+    assert line.call.unpaid_bytes == 101 * FRAME_BYTES
+    assert line.call.input_clock.appended_bytes == 0
+
+
+def test_what_waited_leaves_before_the_frame_that_ends_the_doubt() -> None:
+    """When no echo can come any more, what waited and the new frame leave in their order."""
+    line = Line(dataclasses.replace(QUIET, detector="silero"))
+    line.tell(EchoCancelling(is_on=True))
+    line.call.line.arm()
+    waiting = silence_base64(FRAME_BYTES)
+    line.call.line.push(waiting, FRAME_BYTES, line.call.caller_ms, line.now_ns)
+    assert not line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
+    (command,) = [one for one in line.call.take_commands() if isinstance(one, AppendCallerAudio)]
+    assert command.payloads == (waiting, PAYLOAD)
 
 
 def line_started(line: Line) -> Event:

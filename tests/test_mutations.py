@@ -130,6 +130,13 @@ MUTATIONS = (
         {"echo_delay_ms": 100, "detector": "silero"},
     ),
     Mutation(
+        "caller_is_heard_once",
+        Call._keep_back,
+        "self._append([*line.disarm(), Leaving(payload, count, now_ns)])",
+        "self._append([Leaving(payload, count, now_ns), *line.disarm()])",
+        {"echo_delay_ms": 100, "detector": "silero"},
+    ),
+    Mutation(
         "nothing_follows_the_end",
         Call._end,
         "self.counts.flushed_bytes += self.playout.flush(now_ns)[0]",

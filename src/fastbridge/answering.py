@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from fastbridge._ring import FULL, STALE, MulawRing
 from fastbridge.amends import Amends
-from fastbridge.caller_delay import Leaving
+from fastbridge.caller_delay import Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
 from fastbridge.early_audio import EarlyAudio, Kept
@@ -57,6 +57,8 @@ PCMU: Final = "audio/pcmu"
 # Beyond the time to connect, the AI may take this long to grant the session.
 SESSION_PATIENCE_S: Final = 10.0
 RETRIES_MAX: Final = 1
+# So much silence at most stands for caller audio that the AI's socket refused.
+OWED_BYTES_MAX: Final = bytes_of_ms(10_000)
 TURN_DIGITS_MAX: Final = 9
 # What is left to be heard is played before a close, and this much longer waited for its mark.
 DRAIN_GRACE_NS: Final = 2 * NS_PER_S
@@ -129,6 +131,12 @@ class Answering:
         # An echo canceller works for this call: what may be echo waits for it.
         self.is_echo_cancelled = False
         self._early = EarlyAudio(bytes_of_ms(settings.caller_hold_ms_max))
+        # Silence owed for audio the AI's socket refused; what is beyond the most is never paid.
+        self.owed_bytes = 0
+        self.unpaid_bytes = 0
+        # Of the latest audio that went with such silence: all of it, and the caller's own part.
+        self._paid_bytes = 0
+        self._paid_own_bytes = 0
         self._is_carrier_open = True
         self._is_ai_open = False
         self._closing = ""
@@ -227,15 +235,32 @@ class Answering:
         if self.is_ready:
             if self.is_echo_cancelled and self._keep_back(payload, count, now_ns):
                 return False
+            if self.owed_bytes:
+                self._append([Leaving(payload, count, now_ns)])
+                return False
+            self._paid_bytes = 0
             self.input_clock.append(count, now_ns)
             return True
         self.counts.caller_bytes_held_out += self._early.keep(payload, count, now_ns)
         return False
 
     def append_refused(self, count: int) -> None:
-        """Take back the latest `caller_audio`: the AI's socket was too full to carry it."""
+        """Take back the latest append: the AI's socket was too full to carry it.
+
+        Silence of its length (10 s at most) goes to the AI before what comes next, so that its
+        clock stays the caller's. Whoever tells of one refused piece tells of all behind it, too.
+        """
         self.input_clock.withdraw(count)
-        self.counts.caller_bytes_dropped += count
+        own = count
+        if self._paid_bytes:
+            own = min(count, self._paid_own_bytes)
+            self._paid_own_bytes -= own
+            self._paid_bytes -= count
+        self.counts.caller_bytes_dropped += own
+        self.owed_bytes += count
+        if self.owed_bytes > OWED_BYTES_MAX:
+            self.unpaid_bytes += self.owed_bytes - OWED_BYTES_MAX
+            self.owed_bytes = OWED_BYTES_MAX
 
     def ai_audio(self, response_id: str, item_id: str, delta: str, now_ns: int) -> None:
         """Take one audio delta (base64) of a response.
@@ -462,11 +487,23 @@ class Answering:
         self._append(self._early.release())
 
     def _append(self, pieces: Sequence[Kept | Leaving]) -> None:
-        """Give audio that waited to the AI, in order, each with the time of its arrival."""
+        """Give audio that waited to the AI, in order, each with the time of its arrival.
+
+        Silence that is owed for refused audio goes before it.
+        """
+        if not pieces:
+            return
+        self._paid_bytes = 0
+        if self.owed_bytes:
+            first = pieces[0]
+            until_ns = first.arrived_ns - ns_of_bytes(first.length_bytes)
+            self._paid_own_bytes = sum(one.length_bytes for one in pieces)
+            self._paid_bytes = self._paid_own_bytes + self.owed_bytes
+            pieces = [*silence_pieces(self.owed_bytes, until_ns), *pieces]
+            self.owed_bytes = 0
         for one in pieces:
             self.input_clock.append(one.length_bytes, one.arrived_ns)
-        if pieces:
-            self._commands.append(AppendCallerAudio(tuple(one.payload for one in pieces)))
+        self._commands.append(AppendCallerAudio(tuple(one.payload for one in pieces)))
 
     def _request(self, wish: Ask, now_ns: int) -> None:
         if not self._closing:

@@ -479,8 +479,11 @@ class Bridge:
         self._tell_ai(update)
 
     def _do_append(self, command: AppendCallerAudio) -> None:
+        is_taken = self.ai is not None
         for payload in command.payloads:
-            if self.ai is None or not self.ai.append(payload):
+            # Behind one that was refused none may pass: the AI would hear them in another order.
+            is_taken = is_taken and self.ai is not None and self.ai.append(payload)
+            if not is_taken:
                 self.call.append_refused(inspect_base64(payload))
 
     def _do_request(self, command: RequestResponse) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 from fastbridge._ring import MulawRing
 from fastbridge.answering import NEVER_NS, history_frames
 from fastbridge.barge_in import Judge
-from fastbridge.caller_delay import DelayLine, Leaving, silence_base64
+from fastbridge.caller_delay import DelayLine, Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.echo_guard import EchoGuard, InputClock
 from fastbridge.events import (
@@ -68,8 +68,6 @@ ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
 ECHO_WAIT_MS: Final = 100
 # Echo may come back so long after the AI's last sound at the ear.
 ECHO_TAIL_NS: Final = 500 * NS_PER_MS
-# What stands for lost caller audio goes to the AI in pieces of at most this, as 0xFF.
-LOST_PIECE_BYTES: Final = bytes_of_ms(100)
 # A report of a sound is about so late (frames of 20 ms), mostly the AI's padding and way.
 LEVELS_KEPT: Final = 16
 # What a false hold adds to the bar of the local detector (a probability).
@@ -274,8 +272,11 @@ class Call(ToolTalk):
         """
         line = self.line
         if not self.playout.may_echo(now_ns, ECHO_TAIL_NS):
-            self._append(line.disarm())
-            return False
+            if not line.is_armed:
+                return False
+            # In one command: what waited comes before this frame.
+            self._append([*line.disarm(), Leaving(payload, count, now_ns)])
+            return True
         if not line.is_armed:
             is_doubted = self.judge.candidate is None and self._is_quiet
             if not is_doubted:
@@ -316,17 +317,14 @@ class Call(ToolTalk):
         """Let silence stand for audio that never came, so that no clock is bent by it."""
         self.counts.caller_bytes_lost += event.count
         self.caller_clock.append(event.count, now_ns)
-        sizes = [LOST_PIECE_BYTES] * (event.count // LOST_PIECE_BYTES)
-        if event.count % LOST_PIECE_BYTES:
-            sizes.append(event.count % LOST_PIECE_BYTES)
-        pieces = [Leaving(silence_base64(count), count, now_ns) for count in sizes]
+        pieces = silence_pieces(event.count, now_ns)
         if not self.is_ready:
             for one in pieces:
                 self.counts.caller_bytes_held_out += self._early.keep(*one)
             return
         # What waits came before it; what is lost cannot be judged, so it ends the doubt.
-        self._let_through(self.caller_ms)
-        self._append(pieces)
+        waiting = self.line.let_through(self.caller_ms) if self.line.is_armed else []
+        self._append([*waiting, *pieces])
 
     # ----------------------------------------------------------------- our own detector
 

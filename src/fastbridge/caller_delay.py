@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from fastbridge.mulaw import SILENCE, bytes_of_ms, ms_of_bytes
+from fastbridge.mulaw import SILENCE, bytes_of_ms, ms_of_bytes, ns_of_bytes
 
 DELAY_MS_MAX: Final = 300
 NEVER_MS: Final = 1 << 62
+SILENCE_PIECE_BYTES: Final = bytes_of_ms(100)
 
 
 @lru_cache(maxsize=64)
@@ -43,6 +44,16 @@ class Leaving(NamedTuple):
     payload: str
     length_bytes: int
     arrived_ns: int
+
+
+def silence_pieces(count: int, end_ns: int) -> list[Leaving]:
+    """Return `count` bytes of 0xFF that stand for audio up to `end_ns`, 100 ms a piece at most."""
+    pieces = []
+    while count:
+        size = min(count, SILENCE_PIECE_BYTES)
+        count -= size
+        pieces.append(Leaving(silence_base64(size), size, end_ns - ns_of_bytes(count)))
+    return pieces
 
 
 class DelayLine:

@@ -61,7 +61,7 @@ from fastbridge.simulator.caller import BY_CODE
 from fastbridge.simulator.carrier_party import CLOSE, CarrierParty
 from fastbridge.simulator.network import Garbage, Path
 from fastbridge.simulator.tools import SimulatedTools
-from fastbridge.simulator.truth import FOREVER_NS, Truth
+from fastbridge.simulator.truth import FOREVER_NS, SILENCE_BYTE, Truth
 from fastbridge.simulator.worlds import Worlds
 from fastbridge.speech import SCORE_WINDOW_MS
 from fastbridge.wire import realtime
@@ -246,9 +246,9 @@ class BridgeParty:
         missing = self._gaps.missing_bytes(timestamp_ms, count)
         if missing:
             self._happened["caller_frames_replaced"] += 1
-            self._truth.caller_came_bytes += missing
+            self._truth.caller_came += SILENCE_BYTE * missing
             self._handle(CallerFramesLost(missing))
-        self._truth.caller_came_bytes += count
+        self._truth.caller_came += b64decode(payload)
         if call.caller_audio(payload, count, level, now_ns):
             self._append_or_refuse(payload)
         self._perform()
@@ -552,17 +552,19 @@ class BridgeParty:
         self._tell_ai(realtime.session_update(self._settings, "Be brief."))
 
     def _do_append(self, command: AppendCallerAudio) -> None:
+        is_taken = True
         for payload in command.payloads:
-            self._append_or_refuse(payload)
+            is_taken = self._append_or_refuse(payload, is_possible=is_taken)
 
-    def _append_or_refuse(self, payload: str) -> None:
-        """Give one piece of caller audio to the AI's socket, and count what became of it."""
-        count = inspect_base64(payload)
-        if self._append(payload):
-            self._truth.caller_given_bytes += count
-        else:
-            self.call.append_refused(count)
-            self._happened["appends_refused"] += 1
+    def _append_or_refuse(self, payload: str, *, is_possible: bool = True) -> bool:
+        """Give one piece of caller audio to the AI's socket, and write down what became of it."""
+        if is_possible and self._append(payload):
+            before = self.call.counts.caller_bytes_held_out + self.call.unpaid_bytes
+            self._truth.give_caller(b64decode(payload), before)
+            return True
+        self.call.append_refused(inspect_base64(payload))
+        self._happened["appends_refused"] += 1
+        return False
 
     def _do_request(self, command: RequestResponse) -> None:
         self._truth.turn = command.turn

@@ -362,18 +362,21 @@ def resume_repeats_little(sim: Watched) -> None:
 
 
 def caller_is_heard_once(sim: Watched) -> None:
-    """Every byte of the caller is with the AI, waits, or is counted as dropped: once."""
+    """Every byte of the caller, or silence for it, is with the AI, waits or is counted: once.
+
+    In order and with its length.
+    """
     call, truth = sim.call, sim.truth
     if truth.is_ai_gone or call.has_ended:
         return
-    counts = call.counts
-    waiting = call.line.held_bytes + call.early_bytes
-    dropped = counts.caller_bytes_dropped + counts.caller_bytes_held_out
+    waiting = call.line.held_bytes + call.early_bytes + call.owed_bytes
+    dropped = call.unpaid_bytes + call.counts.caller_bytes_held_out
     accounted = truth.caller_given_bytes + waiting + dropped
-    if accounted != truth.caller_came_bytes:
+    if accounted != len(truth.caller_came) or truth.caller_misplaced_at >= 0:
         sim.broken(
             "caller_is_heard_once",
-            came=truth.caller_came_bytes,
+            came=len(truth.caller_came),
+            misplaced_at=truth.caller_misplaced_at,
             given=truth.caller_given_bytes,
             waiting=waiting,
             dropped=dropped,

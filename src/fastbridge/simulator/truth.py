@@ -134,8 +134,10 @@ class Truth:
         """Every byte the ear must have heard, padding and repeats included."""
         self.step = Step()
         # The caller's audio: what the bridge got (silence for lost frames too), what the AI got.
-        self.caller_came_bytes = 0
+        self.caller_came = bytearray()
         self.caller_given_bytes = 0
+        # Where the AI first got something else than the caller's audio of that place, or 0xFF.
+        self.caller_misplaced_at = -1
         # Positions below this were received before the latest commit: they may never leave again.
         self.stale_below = 0
         self.watermarks = {0}
@@ -182,6 +184,14 @@ class Truth:
         self.calls = CallLedger()
 
     # ----------------------------------------------------------------- the AI's side
+
+    def give_caller(self, sound: bytes, dropped_bytes: int) -> None:
+        """Write down caller audio the AI got; `dropped_bytes` of what came it will never get."""
+        start = self.caller_given_bytes + dropped_bytes
+        came = self.caller_came[start : start + len(sound)]
+        if sound != came and sound.strip(SILENCE_BYTE) and self.caller_misplaced_at < 0:
+            self.caller_misplaced_at = start
+        self.caller_given_bytes += len(sound)
 
     def take(self, response_id: str, item_id: str, sound: bytes, taken: int) -> None:
         """Write down a delta that was handed over; `taken` bytes of it are in the ring now."""
