@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CON
 # In place and with the build parts of the constraints file, not with whatever is newest today.
 INSTALL := $(PIP) --no-build-isolation
 
-.PHONY: demo test lint format bench doctor clean help simulate
+.PHONY: demo test lint format bench bench-load bench-peers bench-soak doctor clean help simulate
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -37,6 +37,16 @@ format: $(STAMPS)/dev  ## let ruff format everything
 
 bench: $(STAMPS)/test $(STAMPS)/ring  ## the ring's benchmarks
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-columns=min,median,ops
+
+bench-load: $(STAMPS)/test $(STAMPS)/ring  ## calls on one core, beside a minimal C relay (LOAD="--quick")
+	$(BIN)/python -m bench.load.run $(LOAD)
+
+bench-peers: $(STAMPS)/test $(STAMPS)/ring  ## the same, and pipecat and openai-agents beside it
+	$(BIN)/python -m bench.peers.adapters
+	$(BIN)/python -m bench.load.run --peers $(LOAD)
+
+bench-soak: $(STAMPS)/test $(STAMPS)/ring  ## 300 calls for 10 minutes (SOAK="--calls 50 --minutes 1")
+	$(BIN)/python -m bench.load.soak $(SOAK)
 
 simulate: $(STAMPS)/demo $(STAMPS)/ring  ## 10,000 simulated calls of a minute, every rule after every step
 	$(BIN)/fastbridge simulate --calls 10000
