@@ -33,6 +33,7 @@ class Peer:
     first_calls: int
     step: int
     versions: dict[str, str]
+    takes_fifo: bool = True
 
 
 def install() -> None:
@@ -98,7 +99,7 @@ def installed() -> list[Peer]:
             lambda _: {"OPENAI_AGENTS_DISABLE_TRACING": "1"},
         )
         part = "@openai/agents-extensions"
-        peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}))
+        peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}, takes_fifo=False))
     if len(peers) < 3:
         print("peers are missing: python -m bench.peers.adapters installs them")
     return peers
