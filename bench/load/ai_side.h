@@ -258,17 +258,17 @@ static void take_append(Line *line, Slice audio, int64_t now) {
     if (line->is_pcm) bytes /= 6; /* 24 kHz, 16 bits: counted as the 8 kHz bytes they were */
     line->appended_bytes += bytes;
     tally.appends += is_measuring;
-    if (!options.by_bytes) {
-        uint8_t three[3];
-        if (audio.size < 4 || base64_decode(audio.at, 4, three) != 3) return;
-        if ((three[0] & 0xf0) != 0xf0 || (three[1] & 0xf0) != 0xf0) return;
-        uint32_t number = (uint32_t)(three[0] & 15) << 4 | (three[1] & 15);
-        if (is_measuring) spread_add(&tally.in, now - line->sent_ns[number]);
-        return;
+    /* By counting, for bridges join frames, keep them back or clean them; the stamp tells whether a
+     * frame that came through untouched is the one that was counted. */
+    uint8_t three[3];
+    for (; (line->appended_frames + 1) * FRAME_BYTES <= line->appended_bytes; line->appended_frames++) {
+        uint32_t number = (uint32_t)line->appended_frames + 1;
+        if (is_measuring) spread_add(&tally.in, now - line->sent_ns[number % SENT_KEPT]);
+        if (bytes != FRAME_BYTES || base64_decode(audio.at, 4, three) != 3) continue;
+        if ((three[0] & 0xf0) != 0xf0 || (three[1] & 0xf0) != 0xf0) continue;
+        uint32_t stamp = (uint32_t)(three[0] & 15) << 4 | (three[1] & 15);
+        tally.shifted += is_measuring && stamp != number % SENT_KEPT && stamp != 0xff;
     }
-    for (; (line->appended_frames + 1) * FRAME_BYTES <= line->appended_bytes; line->appended_frames++)
-        if (is_measuring)
-            spread_add(&tally.in, now - line->sent_ns[(line->appended_frames + 1) % SENT_KEPT]);
 }
 
 static void take_create(Line *line, Slice text, int64_t now) {

@@ -72,6 +72,8 @@ def _fastbridge_environment(ports: Ports, settings: Mapping[str, str]) -> dict[s
         "FASTBRIDGE_BACKLOG_POOL_MAX_BYTES": str(2 * 1024**3),
         "FASTBRIDGE_LOG_FORMAT": "json",
         "FASTBRIDGE_DRAIN_S": "0",
+        # It keeps every new call's audio back until it knows its line: a row of its own.
+        "FASTBRIDGE_ECHO_CALLS_MAX": "0",
         **settings,
     }
 

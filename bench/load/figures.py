@@ -103,10 +103,8 @@ def report(outcome: dict[str, Any]) -> str:
     lines = [
         f"### Measured on {outcome['date']}",
         "",
-        (
-            f"{outcome['machine']}. {parts}. Voices: {outcome['voices']}. Command: "
-            f"`{outcome['command']}`."
-        ),
+        f"{outcome['machine']}. {parts}. Voices: {outcome['voices']}.",
+        f"Command: `{outcome['command']}`.",
         "",
         table(outcome["rows"]),
     ]

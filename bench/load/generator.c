@@ -26,7 +26,7 @@ static struct {
     double seconds, warmup_s, rss_every_s;
     const char *path, *mode, *caller_file, *voice_file, *cert, *key;
     int answer_ms[CLASSES], speed, late_deltas, into_ms[CLASSES], speech_ms, silence_ms, think_ms;
-    bool by_bytes, does_echo, is_verbose;
+    bool does_echo, is_verbose;
 } options = {
     .calls = 1, .seconds = 10.7, .warmup_s = 5, .path = "/media-stream", .mode = "talk",
     .answer_ms = {4000, 8000, 4000}, .speed = 10, .late_deltas = 4, .into_ms = {0, 3000, 200},
@@ -74,7 +74,7 @@ static struct {
     Spread gap, in, clear, clear_guarded, heard, heard_guarded, late;
     uint64_t frames_in, appends, media, marks, clears, barge_ins, cycles, deltas, late_deltas;
     uint64_t stale_bytes, stale_barge_ins, missed_clears, underruns, short_answers, lost_turns;
-    uint64_t mute_answers, answers, cancels, truncates, deletes, errors, lost_calls, unasked_clears;
+    uint64_t mute_answers, answers, cancels, truncates, deletes, errors, lost_calls, unasked_clears, shifted;
     int64_t underrun_ns;
 } tally;
 
@@ -556,6 +556,7 @@ static void print_results(void) {
     NUMBER(stale_barge_ins), NUMBER(underruns), NUMBER(answers), NUMBER(short_answers);
     NUMBER(mute_answers), NUMBER(lost_turns), NUMBER(lost_calls), NUMBER(cycles), NUMBER(deltas);
     NUMBER(late_deltas), NUMBER(cancels), NUMBER(truncates), NUMBER(deletes), NUMBER(errors);
+    NUMBER(shifted);
     fprintf(out, "\"underrun_ms\":%.1f,\"underrun_ms_per_call_s\":%.4f,",
             (double)tally.underrun_ns / 1e6, (double)tally.underrun_ns / 1e6 / call_s);
     fprintf(out, "\"rss_samples\":[");
@@ -680,7 +681,7 @@ static const struct option LONG[] = {
     {"warmup", 1, 0, 'w'}, {"pid", 1, 0, 'P'}, {"path", 1, 0, 'u'}, {"mode", 1, 0, 'm'},
     {"caller", 1, 0, 'c'}, {"voice", 1, 0, 'v'}, {"first-ms", 1, 0, '1'}, {"second-ms", 1, 0, '2'},
     {"third-ms", 1, 0, '3'}, {"second-into-ms", 1, 0, 'x'}, {"third-into-ms", 1, 0, 't'}, {"late-deltas", 1, 0, 'l'},
-    {"speech-ms", 1, 0, 'S'}, {"by-bytes", 0, 0, 'b'}, {"echo", 0, 0, 'e'}, {"cert", 1, 0, 'C'},
+    {"speech-ms", 1, 0, 'S'}, {"echo", 0, 0, 'e'}, {"cert", 1, 0, 'C'},
     {"key", 1, 0, 'K'}, {"rss-every", 1, 0, 'r'}, {"verbose", 0, 0, 'V'}, {"help", 0, 0, 'h'}, {0}};
 
 static void print_help(void) {
@@ -692,7 +693,6 @@ static void print_help(void) {
          "  --second-into-ms, --third-into-ms N     where the caller speaks over them (3000, 200)\n"
          "  --speech-ms N          how long the caller speaks over the AI (900)\n"
          "  --late-deltas N        deltas that still come after a cancel, 20 ms apart (4)\n"
-         "  --by-bytes             match appends to frames by counting, for bridges that join them\n"
          "  --echo                 the caller's audio holds what the ear plays, 12 dB weaker\n"
          "  --cert, --key FILE     speak TLS on the AI's port (built with TLS only)\n"
          "  --rss-every S          sample the bridge's memory");
@@ -719,8 +719,7 @@ static void read_options(int argc, char **argv) {
         case 't': options.into_ms[2] = atoi(optarg); break;
         case 'l': options.late_deltas = atoi(optarg); break;
         case 'S': options.speech_ms = atoi(optarg); break;
-        case 'b': options.by_bytes = true; break;
-        case 'e': options.does_echo = options.by_bytes = true; break;
+        case 'e': options.does_echo = true; break;
         case 'C': options.cert = optarg; break;
         case 'K': options.key = optarg; break;
         case 'r': options.rss_every_s = atof(optarg); break;

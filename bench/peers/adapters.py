@@ -33,6 +33,7 @@ class Peer:
     first_calls: int
     step: int
     versions: dict[str, str]
+    takes_fifo: bool = True
 
 
 def install() -> None:
@@ -74,8 +75,6 @@ def _python_peer(name: str, script: str, part: str, first_calls: int, step: int)
         name,
         lambda ports: [str(PYTHON), str(HERE / script), str(ports.bridge), str(ports.ai)],
         lambda _: {"OPENAI_AGENTS_DISABLE_TRACING": "1"},
-        # They join or resample the caller's frames: appends are matched by counting.
-        ("--by-bytes",),
     )
     return Peer(bridge, first_calls, step, {part: _python_version(part)})
 
@@ -98,10 +97,9 @@ def installed() -> list[Peer]:
                 *(str(ports.bridge), str(ports.ai)),
             ],
             lambda _: {"OPENAI_AGENTS_DISABLE_TRACING": "1"},
-            ("--by-bytes",),
         )
         part = "@openai/agents-extensions"
-        peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}))
+        peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}, takes_fifo=False))
     if len(peers) < 3:
         print("peers are missing: python -m bench.peers.adapters installs them")
     return peers

@@ -1,0 +1,124 @@
+"""The load bench itself works, and what it drives leaves nothing behind, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections import Counter
+
+import pytest
+from bench.load import bridges, figures, programs, run, runs, soak
+
+from fastbridge.bridge import Bridge
+from fastbridge.call import Call
+from fastbridge.legs.ai import AiLeg
+from fastbridge.legs.carrier import CarrierLeg
+from fastbridge.playout import Playout
+from fastbridge.server import Listener
+from rigs import settings_for
+
+ROUNDS = 20
+CALLS = 50
+KINDS = (Bridge, Call, AiLeg, CarrierLeg, Playout)
+
+
+def test_a_smoke_run_completes_its_cycle_and_nobody_hears_stale_audio() -> None:
+    """Five calls on a server with everything on: interrupted, silenced at once, answered again."""
+    result = run.quick()
+    assert result["lost_calls"] == result["lost_turns"] == result["mute_answers"] == 0, result
+    assert result["cycles"] > 0
+    assert result["barge_ins"] > 0
+    assert result["missed_clears"] == 0
+    assert result["stale_bytes"] == 0, result
+    assert result["truncates"] > 0
+    assert result["appends"] == pytest.approx(result["frames_in"], abs=result["calls"] * 5)
+    assert "stale 0 B" in runs.line(result)
+
+
+def test_the_floor_speaks_the_same_traffic() -> None:
+    """The yardstick answers every interruption with a clear and drops what comes late."""
+    result = runs.once(bridges.floor(), 5, *run.QUICK, "--third-ms", "8000", seconds=6.5)
+    assert result["cycles"] > 0
+    assert result["late_deltas"] > 0
+    assert result["missed_clears"] == result["stale_bytes"] == result["lost_calls"] == 0, result
+
+
+async def _round(port: int, ai_port: int) -> dict[str, int]:
+    """Let calls talk until answers are streaming, then hang all of them up."""
+    process = await asyncio.create_subprocess_exec(
+        *(str(programs.generator()), "--port", str(port), "--ai-port", str(ai_port)),
+        *("--calls", str(CALLS), "--warmup", "0.2", "--seconds", "0.5", *run.QUICK[:10]),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    found: dict[str, int] = json.loads(out)
+    return found
+
+
+def _alive() -> Counter[str]:
+    gc.collect()
+    return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, KINDS))
+
+
+async def _rounds() -> None:
+    ports = bridges.free_ports()
+    settings = settings_for(f"http://127.0.0.1:{ports.ai}/v1", max_calls=CALLS, detector="server")
+    listener = await Listener.start(settings)
+    worker = listener.front.worker
+    try:
+        before = _alive()
+        tasks = len(asyncio.all_tasks())
+        for number in range(ROUNDS):
+            found = await _round(listener.port, ports.ai)
+            assert found["lost_calls"] == 0
+            async with asyncio.timeout(20):
+                while worker.totals.live or len(asyncio.all_tasks()) > tasks:
+                    await asyncio.sleep(0.02)
+            assert _alive() == before, f"round {number}"
+            assert worker.pool.pages_in_use == 0, f"round {number}"
+            assert not worker.heartbeat.is_armed
+    finally:
+        await listener.close()
+
+
+def test_twenty_rounds_of_fifty_calls_leave_no_object_alive() -> None:
+    """After each round: no call, leg, playout, task, page or timer of it is left."""
+    asyncio.run(_rounds())
+
+
+def test_a_slope_is_read_from_the_settled_samples() -> None:
+    """The first fifth, when caches fill, does not count; too few samples are refused."""
+    filling = [(float(second), 1000.0 + 500 * second) for second in range(2)]
+    flat = [(float(second), 2000.0 + second) for second in range(2, 12)]
+    assert soak.slope(filling + flat) == pytest.approx(60.0)
+    with pytest.raises(ValueError, match="too few"):
+        soak.slope(flat[:2])
+
+
+def _result(name: str, calls: int, cpu_ms: float) -> runs.Result:
+    spread = {"count": 1, "p50_ms": 1.0, "p99_ms": 2.0, "p999_ms": 3.0}
+    return {
+        "bridge": name,
+        "calls": calls,
+        "cpu_ms_per_call_s": cpu_ms,
+        "cpu_percent": 50.0,
+        "gap": spread,
+        "in": spread,
+        "clear": spread,
+        "heard": spread | {"count": 0},
+        "stale_bytes": 0,
+        "underruns": 0,
+        "cycles": 9,
+        "is_valid": True,
+    }
+
+
+def test_the_table_compares_with_the_floor_of_the_same_size() -> None:
+    """A ratio is taken at the same number of calls only; what was not measured is a dash."""
+    rows = [_result("C floor", 100, 2.0), _result("x", 100, 3.0), _result("x", 400, 3.0)]
+    text = figures.table(rows).splitlines()
+    assert "| x | 100 | 3.00 | 1.50 |" in text[3]
+    assert "| x | 400 | 3.00 | - |" in text[4]
+    assert "| 1.0/2.0/3.0 | 1.0/2.0 | 1.0/2.0 | - |" in text[3]
