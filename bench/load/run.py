@@ -225,7 +225,7 @@ def run_start(outcome: Outcome, _unused: argparse.Namespace) -> None:
 
 
 def run_peers(outcome: Outcome, arguments: argparse.Namespace) -> None:
-    """The peers of `bench/peers`, each at its own limit, scheduled like fastbridge where they can."""
+    """Measure the peers of `bench/peers`, each at its limit, scheduled like fastbridge."""
     from bench.peers import adapters
 
     for peer in adapters.installed():

@@ -145,8 +145,7 @@ class Truth:
         self.sent_end = 0
         self.wire_unplayed = 0
         self.dry_ns = 0
-        self.clears_sent = 0
-        self.clears_arrived = 0
+        self.clears_sent = self.clears_arrived = 0
         self.was_way_free = True
         self.pending_claims: deque[tuple[int, Claim]] = deque()
         self.shadow: deque[tuple[int, int]] = deque()
