@@ -462,3 +462,26 @@ def test_a_taken_port_is_a_clear_line() -> None:
             assert "Traceback" not in errors
 
     run(story)
+
+
+def test_a_detector_that_is_not_installed_is_a_clear_line(tmp_path: Path) -> None:
+    """FASTBRIDGE_DETECTOR=silero without its extra: the field, the fix, exit code 1."""
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('not installed')")
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environ = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "FASTBRIDGE_DETECTOR": "silero",
+        "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-m", "fastbridge", "serve", "--port", "0"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    assert "FASTBRIDGE_DETECTOR is 'silero'" in ran.stderr
+    assert "pip install 'fastbridge[vad]'" in ran.stderr
+    assert "Traceback" not in ran.stderr

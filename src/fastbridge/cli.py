@@ -96,6 +96,7 @@ def settings_from(**overrides: object) -> Settings:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from fastbridge import logs
+    from fastbridge.silero import DetectorMissingError
 
     settings = settings_from(
         host=arguments.host,
@@ -116,6 +117,12 @@ def _serve(arguments: argparse.Namespace) -> int:
         print(
             f"fastbridge: cannot listen on {settings.host}:{settings.port}: {problem.strerror}; "
             "set FASTBRIDGE_PORT or stop what uses it",
+            file=sys.stderr,
+        )
+        return EXIT_FAILED
+    except DetectorMissingError as problem:
+        print(
+            f"fastbridge: FASTBRIDGE_DETECTOR is 'silero': {problem}, or set it to auto",
             file=sys.stderr,
         )
         return EXIT_FAILED

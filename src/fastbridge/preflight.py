@@ -6,24 +6,37 @@ A server with several workers says it once, before the first of them is made.
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from fastbridge import admission
-from fastbridge.config import Settings
+from fastbridge.config import ConfigError, Settings
+from fastbridge.setting_rules import Problem
 
 LOG: Final = logging.getLogger("fastbridge.server")
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def check(settings: Settings) -> None:
-    """Try what every worker will need: the signature check, the token store, the journal folder.
+    """Try what every worker will need: detector, signature check, token store, journal folder.
 
     Raises:
         ConfigError: a setting lacks another one, or the token store cannot be used.
         OSError: the journal folder cannot be made.
     """
+    if settings.detector == "silero" and find_spec("onnxruntime") is None:
+        raise ConfigError(
+            (
+                Problem(
+                    "FASTBRIDGE_DETECTOR",
+                    "'silero'",
+                    "auto, energy or server, unless onnxruntime is installed",
+                    "pip install 'fastbridge[vad]' or set FASTBRIDGE_DETECTOR to auto",
+                ),
+            )
+        )
     admission.SignatureCheck.of(settings)
     admission.TokenOffice.of(settings)
     if settings.journal_dir is not None:
