@@ -149,6 +149,10 @@ COUNTED: Final[dict[str, tuple[str, str]]] = {
         "caller_bytes_held_out",
         "Caller audio dropped before the AI was ready: the AI leg connects too slowly.",
     ),
+    "caller_bytes_lost": (
+        "caller_bytes_lost",
+        "Caller audio that never came, by the carrier's clock, and silence stands for.",
+    ),
     "ai_audio_bytes": ("ai_bytes", "AI audio queued for playout."),
     "stale_deltas_dropped": (
         "stale_deltas_dropped",
