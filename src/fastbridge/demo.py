@@ -296,7 +296,6 @@ def _verdict(
     for problem in problems:
         print(f"NOT KEPT: {problem}", file=out)
     if not problems:
-        print(
-            f"promise kept: silent within {limit_ms:.0f} ms, nothing stale, nothing lost", file=out
-        )
+        kept = f"silent within {limit_ms:.0f} ms of the trigger, nothing stale, nothing lost"
+        print(f"promise kept: {kept}", file=out)
     return 1 if problems else 0
