@@ -14,8 +14,8 @@ import pytest
 from fastbridge import mulaw
 from fastbridge._ring import measure_base64
 from fastbridge.caller import speech as caller_speech
-from fastbridge.events import EchoMeasured, SpeechScore
-from fastbridge.listening import CleanedFrame, Ear, Listening, choose, warm_up
+from fastbridge.events import CallerCleaned, EchoMeasured, SpeechScore
+from fastbridge.listening import Ear, Listening, choose, warm_up
 from fastbridge.listening.ear import FRAMES_MAX
 from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SILENCE_FRAME
@@ -59,7 +59,7 @@ class Caller:
     def __init__(self, engine: Listening) -> None:
         self.scores: list[SpeechScore] = []
         self.echoes: list[EchoMeasured] = []
-        self.cleaned: list[CleanedFrame] = []
+        self.cleaned: list[CallerCleaned] = []
         self.at_ms = 0
         self.ear: Ear = engine.open(self.told, self.cleaned.append)
 

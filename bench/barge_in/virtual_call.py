@@ -27,7 +27,7 @@ from fastbridge.call import Call, history_frames
 from fastbridge.config import Settings
 from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear
 from fastbridge.listening.engine import Listening
-from fastbridge.listening.rounds import CleanedFrame, Counters, Job, look
+from fastbridge.listening.rounds import Counters, Job, look
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, FRAME_NS, NS_PER_MS
 from fastbridge.silero import WINDOW_BYTES, Listeners, Silero, listeners
 from fastbridge.talk import State
@@ -350,9 +350,9 @@ class VirtualCall:
 
     # ----------------------------------------------------------------- our own ear
 
-    def _cleaned(self, frame: CleanedFrame) -> None:
+    def _cleaned(self, frame: events.CallerCleaned) -> None:
         if self.call.line.is_armed:
-            self._tell(events.CallerCleaned(frame.at_ms, frame.payload, frame.count, frame.level))
+            self._tell(frame)
 
     def take_job(self) -> Job | None:
         """Return what our ear brings to the round that begins now."""

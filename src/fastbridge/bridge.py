@@ -63,7 +63,6 @@ from fastbridge.legs.ai import AiDoor, AiLeg, AiUnreachableError
 from fastbridge.legs.carrier import CarrierLeg
 from fastbridge.listening.ear import Ear
 from fastbridge.listening.engine import Listening
-from fastbridge.listening.rounds import CleanedFrame
 from fastbridge.metrics import Totals
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, NS_PER_MS
 from fastbridge.pacing import Heartbeat
@@ -259,13 +258,13 @@ class Bridge:
         if call.has_commands:
             self._perform(now_ns)
 
-    def _on_cleaned(self, frame: CleanedFrame) -> None:
+    def _on_cleaned(self, frame: CallerCleaned) -> None:
         """The canceller has taken our echo out of a frame, which may still wait."""
         call = self.call
         if call.has_ended or not call.line.is_armed:
             return
         now_ns = time.monotonic_ns()
-        call.handle(CallerCleaned(frame.at_ms, frame.payload, frame.count, frame.level), now_ns)
+        call.handle(frame, now_ns)
         if call.has_commands:
             self._perform(now_ns)
 

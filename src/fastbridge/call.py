@@ -235,9 +235,7 @@ class Call(ToolTalk):
         Only where an echo path was found, while the AI is audible, and our own ears, on
         echo-cancelled or guarded audio, suspect nothing.
         """
-        if not self.echo.has_echo or self.rules is None or self.rules.stage is not Stage.QUIET:
-            return False
-        return self.playout.is_audible(now_ns)
+        return self.echo.has_echo and self._is_quiet and self.playout.is_audible(now_ns)
 
     def _reject_echo(self, event: SpeechStarted, onset_ns: int, now_ns: int) -> None:
         """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""
@@ -294,6 +292,10 @@ class Call(ToolTalk):
         """The caller speaks: what waits of it goes to the AI now, and what follows at once."""
         if self.line.is_armed:
             self._append(self.line.let_through(from_ms))
+
+    def _let_sound_through(self, one: Candidate) -> None:
+        """Let a sound through that is taken seriously, from where our own ears heard it begin."""
+        self._let_through(self._spurt_began_ms if one.is_local else self.caller_ms)
 
     def _on_cancelling(self, event: EchoCancelling, _: int) -> None:
         self.is_echo_cancelled = event.is_on
@@ -358,7 +360,7 @@ class Call(ToolTalk):
         rules.is_guarded = doubts and self.playout.is_audible(now_ns)
         if level > self._loud_level:
             self._loud_ns = now_ns
-        if self.line.is_armed and self._hears_cleaned:
+        if self._hears_cleaned:
             return
         spurt = rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
         if spurt is not None:
@@ -499,7 +501,7 @@ class Call(ToolTalk):
         """Fall silent for a sound that is yet to be judged; nothing is lost."""
         one = self.judge.candidate
         assert one is not None  # noqa: S101  the judge holds for a candidate only
-        self._let_through(self._spurt_began_ms if one.is_local else self.caller_ms)
+        self._let_sound_through(one)
         fence = self.playout.hold(now_ns)
         one.silent_ns = now_ns
         self.counts.holds += 1
@@ -554,7 +556,7 @@ class Call(ToolTalk):
         """
         one = self.judge.close(now_ns, was_noise=False)
         assert one is not None  # noqa: S101  the judge commits a candidate only
-        self._let_through(self._spurt_began_ms if one.is_local else self.caller_ms)
+        self._let_sound_through(one)
         label, was_held = self.label(now_ns), self.playout.is_held
         known = self.playout.item_ids
         flushed, items = self.playout.flush(now_ns)

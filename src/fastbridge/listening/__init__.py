@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from fastbridge.listening.ear import Ear, OnCleaned, OnEvent
 from fastbridge.listening.engine import Listening, choose, warm_up
-from fastbridge.listening.rounds import CleanedFrame, Counters, Scorer
+from fastbridge.listening.rounds import Counters, Scorer
 
 __all__ = [
-    "CleanedFrame",
     "Counters",
     "Ear",
     "Listening",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fastbridge._ring import measure_base64
 from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath, PlayedLine
-from fastbridge.events import EchoMeasured, SpeechScore
-from fastbridge.listening.rounds import PRE_ROLL_FRAMES, CleanedFrame, Frame, Gate, Job, Mind
+from fastbridge.events import CallerCleaned, EchoMeasured, SpeechScore
+from fastbridge.listening.rounds import PRE_ROLL_FRAMES, Frame, Gate, Job, Mind
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, ms_of_bytes
 
 if TYPE_CHECKING:
@@ -30,33 +30,16 @@ SHIFT_FROM_MS: Final = 100
 SHIFT_SPARE_MS: Final = 40
 
 OnEvent: TypeAlias = Callable[[SpeechScore | EchoMeasured], None]
-OnCleaned: TypeAlias = Callable[[CleanedFrame], None]
+OnCleaned: TypeAlias = Callable[[CallerCleaned], None]
 
 
 class Ear:
     """One call's way to the engine; made by `Listening.open`, used on the event loop only."""
 
     __slots__ = (
-        "_end_ms",
-        "_engine",
-        "_gate",
-        "_has_slot",
-        "_has_sounded",
-        "_is_awake",
-        "_near",
-        "_on_cleaned",
-        "_on_event",
-        "_pre_roll",
-        "_probed_ms",
-        "_shift_ms",
-        "_voiced_ms",
-        "_was_refused",
-        "in_flight",
-        "is_open",
-        "is_still",
-        "line",
-        "mind",
-        "path",
+        "_end_ms", "_engine", "_gate", "_has_slot", "_has_sounded", "_is_awake", "_near",
+        "_on_cleaned", "_on_event", "_pre_roll", "_probed_ms", "_shift_ms", "_sounded_ms",
+        "_voiced_ms", "_was_refused", "in_flight", "is_open", "is_still", "line", "mind", "path",
         "pending",
     )  # fmt: skip
 
@@ -77,6 +60,7 @@ class Ear:
         # caller's side stayed below the floor all the while.
         self._voiced_ms: deque[int] = deque(maxlen=PROOF_FRAMES)
         self._has_sounded = False
+        self._sounded_ms = -STEP_MS
         self.is_still = False
         self.mind = Mind(engine.energy_floor)
         self.path = EchoPath()
@@ -112,6 +96,8 @@ class Ear:
         """
         self._follow(mulaw, at_ms)
         frame = Frame(mulaw, at_ms, is_sound=self._gate.is_open(level, at_ms))
+        if level >= self._engine.energy_floor:
+            self._sounded_ms = at_ms
         if self.path.verdict is None and not self.is_still and self.line is not None:
             self._look_for_stillness(level, at_ms)
         frame.played = self._played_with(len(mulaw), at_ms)
@@ -215,6 +201,13 @@ class Ear:
         return (self.path.delay_ms - SHIFT_SPARE_MS) // FRAME_MS * FRAME_MS
 
     def _is_probe_due(self, at_ms: int) -> bool:
+        """Say whether a second is over and worth a comparison.
+
+        It costs a millisecond, and on a call that was cleared a second without a sound of the
+        caller's side cannot tell otherwise.
+        """
+        if self.path.verdict is False and at_ms - self._sounded_ms >= STEP_MS:
+            return False
         if self.line is None or at_ms - self._probed_ms < STEP_MS:
             return False
         has_enough = len(self._near) * FRAME_MS >= STEP_MS

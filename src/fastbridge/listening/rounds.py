@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeAlias
 from fastbridge._ring import measure_base64
 from fastbridge.cancelling import EchoCanceller
 from fastbridge.echo_path import Comparison, correlate
-from fastbridge.events import SpeechScore
+from fastbridge.events import CallerCleaned, SpeechScore
 from fastbridge.mulaw import ms_of_bytes
 from fastbridge.silero import WINDOW_BYTES, Listeners, listeners
 
@@ -31,16 +31,6 @@ class Scorer(Protocol):
 
     def score(self, windows: list[bytes], listeners: Listeners) -> list[float]:
         """Return the speech probability of each call's next window of 256 mu-law bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class CleanedFrame:
-    """A caller frame without our echo: base64 mu-law, its bytes and level; it ended at `at_ms`."""
-
-    at_ms: int
-    payload: str
-    count: int
-    level: int
 
 
 @dataclass(slots=True)
@@ -87,7 +77,7 @@ class Job:
     probe: tuple[bytes, bytes] | None = None
     keeps_canceller: bool = False
     scores: list[SpeechScore] = field(default_factory=list)
-    cleaned: list[CleanedFrame] = field(default_factory=list)
+    cleaned: list[CallerCleaned] = field(default_factory=list)
     compared: Comparison | None = None
 
 
@@ -135,7 +125,7 @@ class Mind:
         self.roll_end_ms = 0
         self.is_awake = False
 
-    def clean(self, frame: Frame) -> CleanedFrame | None:
+    def clean(self, frame: Frame) -> CallerCleaned | None:
         """Take our echo out of a frame in place; None when nothing was played with it."""
         if frame.played is None:
             return None
@@ -146,7 +136,7 @@ class Mind:
         level = measure_base64(payload) & 0xFFFF
         # What was loud may be silence now, and then the network need not look.
         frame.is_sound = frame.is_sound and self.gate.is_open(level, frame.at_ms)
-        return CleanedFrame(frame.at_ms, payload, len(frame.audio), level)
+        return CallerCleaned(frame.at_ms, payload, len(frame.audio), level)
 
     def windows(self, frame: Frame) -> list[Window]:
         """Return the windows this frame completes: audio, end in ms, whether its score is told."""
