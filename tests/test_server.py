@@ -19,6 +19,10 @@ from twilio.request_validator import RequestValidator
 from driver import HEX, audio
 from fastbridge.bridge import Bridge
 from fastbridge.config import ConfigError, Settings
+from fastbridge.journal import Journal
+from fastbridge.listening import Counters
+from fastbridge.metrics import HEARD, KEPT, Collector, Totals
+from fastbridge.pacing import Heartbeat
 from fastbridge.server import Front
 from rigs import Phone, Rig, RudeAi, bridge, settings_for
 from test_bridge import run
@@ -462,6 +466,18 @@ def test_a_taken_port_is_a_clear_line() -> None:
             assert "Traceback" not in errors
 
     run(story)
+
+
+def test_what_ears_and_journals_count_is_exported() -> None:
+    """Nothing is dropped silently: every number of both stands in a scrape."""
+    heard, journal = Counters(dropped_frames=3, busy_ns=2_500_000_000), Journal()
+    journal.full = 2
+    collector = Collector(Totals(), Heartbeat(4), "1", ears=heard, journal=journal)
+    values = {one.name: one.value for family in collector.collect() for one in family.samples}
+    assert values["fastbridge_detector_frames_dropped_total"] == 3
+    assert values["fastbridge_detector_busy_seconds_total"] == 2.5
+    assert values["fastbridge_journals_full_total"] == 2
+    assert {f"fastbridge_{name}_total" for name in (*HEARD, *KEPT)} <= values.keys()
 
 
 def test_a_detector_that_is_not_installed_is_a_clear_line(tmp_path: Path) -> None:

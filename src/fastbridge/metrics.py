@@ -138,6 +138,37 @@ def _marks(call: Call) -> dict[str, int]:
     }
 
 
+# Counter name -> (attribute of listening's counters, help).
+HEARD: Final[dict[str, tuple[str, str]]] = {
+    "detector_windows": ("scored_windows", "Windows of 32 ms the local detector scored."),
+    "detector_frames_dropped": (
+        "dropped_frames",
+        "Caller frames the local detector had no time for: the worker is overloaded.",
+    ),
+    "detector_rounds_failed": (
+        "failed_rounds",
+        "Rounds in which the detector failed; their frames count as silence: read the log.",
+    ),
+    "detector_handlers_failed": ("failed_handlers", "Detector answers no call could take."),
+    "detector_busy_seconds": ("busy_seconds", "How long the detector's thread worked."),
+    "echo_frames_cleaned": ("cleaned_frames", "Caller frames that went through the canceller."),
+    "echo_probes": ("probes", "Comparisons of what was played with what came back."),
+    "echo_cancellers_refused": (
+        "echo_refused",
+        "AI talkspurts without a canceller, all places taken: raise echo_calls_max, or add cores.",
+    ),
+}
+
+# Counter name -> (attribute of the journal, help).
+KEPT: Final[dict[str, tuple[str, str]]] = {
+    "journals_opened": ("opened", "Journals begun."),
+    "journals_ended": ("ended", "Journals that were written to their end."),
+    "journals_full": ("full", "Journals that reached journal_bytes_max: they end before the call."),
+    "journals_overrun": ("overrun", "Journals ended because the disk did not keep up."),
+    "journals_failed": ("failed", "Journals the disk refused: read the log."),
+    "journal_bytes": ("written_bytes", "Bytes written to journals."),
+}
+
 # Counter name -> (field of CallCounters, help that says what a rising value means).
 COUNTED: Final[dict[str, tuple[str, str]]] = {
     "caller_frames": ("caller_frames", "Caller audio messages received."),
@@ -223,10 +254,20 @@ COUNTED: Final[dict[str, tuple[str, str]]] = {
 class Collector:
     """Turns a worker's integers into metric families when Prometheus asks."""
 
-    def __init__(self, totals: Totals, heartbeat: Heartbeat, version: str) -> None:
+    def __init__(
+        self,
+        totals: Totals,
+        heartbeat: Heartbeat,
+        version: str,
+        *,
+        ears: object | None = None,
+        journal: object | None = None,
+    ) -> None:
+        """Take what is read: `ears` has the attributes of `HEARD`, `journal` those of `KEPT`."""
         self._totals = totals
         self._heartbeat = heartbeat
         self._version = version
+        self._parts = ((ears, HEARD), (journal, KEPT))
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family; called by the registry on each scrape."""
@@ -242,6 +283,10 @@ class Collector:
         for name, (attribute, text) in COUNTED.items():
             value = getattr(sums, attribute)
             yield core.CounterMetricFamily(f"fastbridge_{name}", text, value=value)
+        for part, names in self._parts:
+            for name, (attribute, text) in names.items() if part is not None else ():
+                value = getattr(part, attribute)
+                yield core.CounterMetricFamily(f"fastbridge_{name}", text, value=value)
         for name, text, value in self._counters():
             yield core.CounterMetricFamily(f"fastbridge_{name}", text, value=value)
         yield from self._labelled()

@@ -232,7 +232,12 @@ class Front:
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of this process alone."""
-        return Collector(self.totals, self.worker.heartbeat, __version__).collect()
+        worker = self.worker
+        ears = None if worker.listening is None else worker.listening.counts
+        collector = Collector(
+            self.totals, worker.heartbeat, __version__, ears=ears, journal=worker.journal
+        )
+        return collector.collect()
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer a Prometheus scrape, for all processes behind this port."""

@@ -49,6 +49,11 @@ class Counters:
     failed_handlers: int = 0
     busy_ns: int = 0
 
+    @property
+    def busy_seconds(self) -> float:
+        """Return how long the thread worked."""
+        return self.busy_ns / 1e9
+
 
 @dataclass(slots=True)
 class Frame:
