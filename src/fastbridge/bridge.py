@@ -253,20 +253,12 @@ class Bridge:
             rules = call.rules
             if rules is None or rules.stage is Stage.QUIET:
                 return  # nobody speaks, and nobody did: most of what a detector ever says
-        now_ns = time.monotonic_ns()
-        call.handle(event, now_ns)
-        if call.has_commands:
-            self._perform(now_ns)
+        self._handle(event)
 
     def _on_cleaned(self, frame: CallerCleaned) -> None:
         """The canceller has taken our echo out of a frame, which may still wait."""
-        call = self.call
-        if call.has_ended or not call.line.is_armed:
-            return
-        now_ns = time.monotonic_ns()
-        call.handle(frame, now_ns)
-        if call.has_commands:
-            self._perform(now_ns)
+        if self.call.line.is_armed and not self.call.has_ended:
+            self._handle(frame)
 
     def _played(self, ear: Ear, message: bytes, now_ns: int) -> None:
         """Tell the ear what the caller will hear, and when on the caller's clock."""
@@ -440,7 +432,8 @@ class Bridge:
     def _handle(self, event: Event, now_ns: int | None = None) -> None:
         now_ns = time.monotonic_ns() if now_ns is None else now_ns
         self.call.handle(event, now_ns)
-        self._perform(now_ns)
+        if self.call.has_commands:
+            self._perform(now_ns)
 
     def hang_up(self, reason: str) -> None:
         """End the call after what is queued was heard."""

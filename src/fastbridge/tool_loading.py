@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from fastbridge.config import Settings
 from fastbridge.setting_rules import ConfigError, Problem
-from fastbridge.tools import END_CALL, ToolBox
+from fastbridge.tool_talk import END_CALL
+from fastbridge.tools import ToolBox
 
 VARIABLE: Final = "FASTBRIDGE_TOOLS"
 ALLOWED: Final = "module:attribute of a ToolBox, or of a list of functions"

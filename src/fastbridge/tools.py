@@ -28,12 +28,12 @@ from typing import Annotated, Any, Final, TypeVar, overload
 import msgspec
 
 from fastbridge.tool_schemas import ArgumentsError, GivenShape, HintedShape
+from fastbridge.tool_talk import END_CALL
 
 LOG: Final = logging.getLogger("fastbridge.tools")
 TEXT_CHARS_MAX: Final = 65_536
 REASON_CHARS_MAX: Final = 100
 TOOLS_MAX: Final = 128
-END_CALL: Final = "end_call"
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
