@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-SOUNDS = Path("/usr/share/asterisk/sounds")
-# Debian package -> a recording it holds; the folder alone may be another package's (gsm, sln16).
+from fastbridge.caller.speech import SOUNDS, VOICES
+
+# Debian package -> a recording it holds; in the voice's own folder: the short
+# names (en, fr) are links of other packages, and a folder alone may be another format's (gsm, sln16).
 RECORDINGS = {
-    f"asterisk-core-sounds-{language}-wav": SOUNDS / language / "digits" / "1.wav"
-    for language in ("en", "fr", "it", "ru", "es")
+    f"asterisk-core-sounds-{language}-wav": SOUNDS / voice / "digits" / "1.wav"
+    for language, voice in VOICES.items()
 }
 # Debian package -> the program of it that tests/ring_coverage.sh runs.
 PROGRAMS = {"gcc": "gcov", "mawk": "awk"}
