@@ -16,7 +16,7 @@ RECORDINGS = {
     f"asterisk-core-sounds-{language}-wav": SOUNDS / voice / "digits" / "1.wav"
     for language, voice in VOICES.items()
 }
-# Debian package -> a program of it: tests/ring_coverage.sh runs two, bench/instructions.py the third.
+# Debian package -> a program of it that tests/ring_coverage.sh or bench/instructions.py runs.
 PROGRAMS = {"gcc": "gcov", "mawk": "awk", "valgrind": "valgrind"}
 # Debian package -> a file of it that `make bench` compiles against.
 RIVALS = {
