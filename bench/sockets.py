@@ -56,7 +56,10 @@ def open_carrier(port: int) -> socket.socket:
     )
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
-        answer += line.recv(1)
+        piece = line.recv(1)
+        if not piece:
+            raise ConnectionError(f"the server closed after {answer!r}")
+        answer += piece
     if b" 101 " not in answer.split(b"\r\n")[0]:
         raise ConnectionError(f"the upgrade was answered with {answer!r}")
     return line
@@ -235,15 +238,20 @@ async def cpu_us(way: Serving, calls: int) -> dict[str, float]:
             stdout=subprocess.PIPE,
         )
         assert carriers.stdin is not None
-        await order(carriers, "", "ready")
-        for mode in MODES:
-            await order(carriers, mode, "done")  # warm up
-            begin = time.process_time()
-            await order(carriers, mode, "done")
-            frames = calls * ROUNDS_OF_FRAMES
-            found[mode] = (time.process_time() - begin) * 1e6 / frames
-        carriers.stdin.close()
-        await carriers.wait()
+        try:
+            await order(carriers, "", "ready")
+            for mode in MODES:
+                await order(carriers, mode, "done")  # warm up
+                begin = time.process_time()
+                await order(carriers, mode, "done")
+                frames = calls * ROUNDS_OF_FRAMES
+                found[mode] = (time.process_time() - begin) * 1e6 / frames
+        except BaseException:
+            carriers.kill()
+            raise
+        finally:
+            carriers.stdin.close()
+            await carriers.wait()
         await asyncio.sleep(0.05)  # the server hears of the closed lines
     return found
 
@@ -266,9 +274,7 @@ def table(found: dict[str, dict[str, float]]) -> str:
         "|---|---|---|---|---|",
     ]
     for name, by_mode in found.items():
-        cells = [
-            f"{by_mode[mode]:.1f} | {by_mode[mode] / found[OURS][mode]:.2f}" for mode in MODES
-        ]
+        cells = [f"{by_mode[mode]:.1f} | {by_mode[mode] / found[OURS][mode]:.2f}" for mode in MODES]
         rows.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
