@@ -25,9 +25,9 @@ from typing import Any, Final
 import picows
 import uvloop
 from aiohttp import WSMsgType, web
-
 from bench.door_steps import MASKED, MEDIA
 from bench.load import figures
+
 from fastbridge.legs import carrier
 
 REPLY: Final = MEDIA
@@ -120,7 +120,7 @@ async def _application(handle: Callable[[web.Request], object]) -> AsyncIterator
 
 
 def by_our_socket() -> AbstractAsyncContextManager[int]:
-    """aiohttp answers the upgrade, then the bytes come to `_websocket.Socket`."""
+    """Let aiohttp answer the upgrade; then the bytes come to `_websocket.Socket`."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response = await carrier.upgrade(request)
@@ -133,7 +133,7 @@ def by_our_socket() -> AbstractAsyncContextManager[int]:
 
 
 def by_aiohttp() -> AbstractAsyncContextManager[int]:
-    """aiohttp's compiled reader, its queue, one task a call; text left as bytes."""
+    """Take aiohttp's compiled reader, its queue and one task a call; text stays bytes."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         ws = web.WebSocketResponse(
