@@ -125,7 +125,11 @@ def by_our_socket() -> AbstractAsyncContextManager[int]:
     async def handle(request: web.Request) -> web.StreamResponse:
         response = await carrier.upgrade(request)
         leg = carrier.CarrierLeg(request, MESSAGE_BYTES_MAX)
-        leg.open(lambda _: leg.send(REPLY) and None, lambda _: None)
+
+        def answer(_: bytes) -> None:
+            leg.send(REPLY)
+
+        leg.open(answer, lambda _: None)
         await leg.ended()
         return response
 
