@@ -230,3 +230,21 @@ def test_importing_the_package_is_cheap() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own words
     assert ran.stdout.strip() == "[]"
+
+
+def test_starting_the_server_loads_only_what_a_server_needs() -> None:
+    """`fastbridge serve` reads its arguments without the rooms of its other commands.
+
+    And the server itself is imported before numpy, openai and the detector are: each of those is
+    loaded by who needs it. No clock is asked; bench/readiness.py publishes the seconds.
+    """
+    heavy = (
+        *("numpy", "openai", "onnxruntime", "prometheus_client", "matplotlib", "soxr"),
+        *("fastbridge.simulator", "fastbridge.replay", "fastbridge.caller", "fastbridge.local_ai"),
+    )
+    code = (
+        "import sys; from fastbridge import cli, server; cli._parser(['serve']);"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own words
+    assert ran.stdout.strip() == "[]"
