@@ -200,6 +200,7 @@ COUNTED: Final[dict[str, tuple[str, str]]] = {
     "items_deleted": ("deletes", "Items deleted because nothing of them was heard."),
     "responses": ("responses", "Answers the AI began."),
     "responses_failed": ("responses_failed", "Answers that failed or stayed incomplete."),
+    "responses_empty": ("responses_empty", "Answers that were complete without a word or call."),
     "responses_repeated": (
         "responses_repeated",
         "Answers announced twice by the AI: a fault of its side.",
@@ -215,7 +216,7 @@ COUNTED: Final[dict[str, tuple[str, str]]] = {
     ),
     "answers_retried": (
         "answers_retried",
-        "Answers asked for once more because the first failed without a word.",
+        "Answers asked for once more because the first brought no word: lost, failed or empty.",
     ),
     "transcripts": ("transcripts", "Verdicts read from transcripts of the caller's sounds."),
     "transcripts_failed": (
