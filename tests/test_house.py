@@ -30,6 +30,7 @@ FLOORS = {
     "echo_guard": 2,
     "talk": 1,
     "counters": 0,
+    "metric_names": 0,
     "early_audio": 0,
     "barge_in": 2,
     "greeting_protection": 2,
