@@ -164,6 +164,7 @@ class Call(ToolTalk):
             return
         self.counts.turns_forced += 1
         self._is_turn_forced = True
+        self._wait.begin("turn", self._loud_ns or now_ns, now_ns)
         self._note("the AI did not hear the caller's turn: ended by the bridge", "warning")
         self._commands.append(CommitInput())
         self._request(Ask(AI_TALK), now_ns)
