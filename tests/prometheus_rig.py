@@ -90,7 +90,8 @@ class Prometheus:
 
     def scraped_since(self, since_s: float) -> float | None:
         """Return when the latest good scrape after a time was, None when there was none yet."""
-        stamps = self.query("timestamp(up == 1)", time.time())
+        # Of a plain selector only: of an expression it would be the time of the question.
+        stamps = self.query("timestamp(fastbridge_calls_max)", time.time())
         latest = max((float(series["value"][1]) for series in stamps), default=0.0)
         return latest if latest > since_s else None
 
