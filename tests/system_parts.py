@@ -16,8 +16,14 @@ RECORDINGS = {
     f"asterisk-core-sounds-{language}-wav": SOUNDS / voice / "digits" / "1.wav"
     for language, voice in VOICES.items()
 }
-# Debian package -> a program of it that tests/ring_coverage.sh or bench/instructions.py runs.
-PROGRAMS = {"gcc": "gcov", "mawk": "awk", "valgrind": "valgrind"}
+# Debian package -> a program of it that tests or bench/instructions.py run.
+PROGRAMS = {
+    "gcc": "gcov",
+    "mawk": "awk",
+    "espeak-ng": "espeak-ng",
+    "valgrind": "valgrind",
+    "prometheus": "prometheus",
+}
 # Debian package -> a file of it that `make bench` compiles against.
 RIVALS = {
     "g++": Path("/usr/bin/g++"),

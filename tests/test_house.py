@@ -30,6 +30,10 @@ FLOORS = {
     "echo_guard": 2,
     "talk": 1,
     "counters": 0,
+    "metric_names": 0,
+    "histogram": 0,
+    "answer_wait": 1,
+    "loop_lag": 4,
     "early_audio": 0,
     "barge_in": 2,
     "greeting_protection": 2,
@@ -59,7 +63,8 @@ FLOORS = {
     "tools": 5,
     "journal": 5,
     "rerun": 5,
-    "metrics": 5,
+    "totals": 5,
+    "metrics": 5.5,
     "tool_loading": 6,
     "bridge": 6,
     "preflight": 5,
@@ -89,6 +94,7 @@ BANNED_BELOW = {
 }
 MAY_CREATE_TASKS = {
     *("bridge", "pacing", "server", "legs", "listening", "local_ai", "caller", "demo", "workers"),
+    "tools",  # on a loop of its own
 }
 BANNED_NAMES = {
     "utils",
