@@ -168,8 +168,8 @@ MUTATIONS = (
     Mutation(
         "requester_is_never_stuck",
         Requester.expire,
-        "now_ns >= deadline_ns",
-        "now_ns < 0",
+        "now_ns < deadline_ns",
+        "now_ns > 0",
         {"lost_requests": 1.0},
     ),
     Mutation(
