@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from fastbridge.caller.speech import SOUNDS, VOICES
 
@@ -15,13 +16,23 @@ RECORDINGS = {
     f"asterisk-core-sounds-{language}-wav": SOUNDS / voice / "digits" / "1.wav"
     for language, voice in VOICES.items()
 }
-# Debian package -> the program of it that tests/ring_coverage.sh runs.
-PROGRAMS = {"gcc": "gcov", "mawk": "awk"}
+# Debian package -> the program of it that tests/ring_coverage.sh and tests/prove run.
+PROGRAMS = {
+    "gcc": "gcov",
+    "mawk": "awk",
+    "clang": "clang",
+    "spin": "spin",
+    "gcc-aarch64-linux-gnu": "aarch64-linux-gnu-gcc",
+    "qemu-user": "qemu-aarch64",
+}
+# Debian package -> a file of it.
+FILES = {"libc6-dev-arm64-cross": Path("/usr/aarch64-linux-gnu/lib/libc.a")}
 
 
 def missing() -> list[str]:
-    """Return the packages whose recordings or programs are not there."""
-    return [package for package, path in RECORDINGS.items() if not path.exists()] + [
+    """Return the packages whose recordings, files or programs are not there."""
+    files = {**RECORDINGS, **FILES}
+    return [package for package, path in files.items() if not path.exists()] + [
         package for package, program in PROGRAMS.items() if shutil.which(program) is None
     ]
 
