@@ -29,7 +29,7 @@ test: $(STAMPS)/test $(STAMPS)/ring  ## the whole test suite, with coverage
 
 prove: $(STAMPS)/test $(STAMPS)/ring  ## the ring's proofs at depth: every job, every mutant, one table
 	@$(BIN)/python tests/system_parts.py
-	@PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=tests $(BIN)/python -m prove
+	@PYTHONPATH=tests $(BIN)/python -m prove
 
 lint: $(STAMPS)/dev $(STAMPS)/ring  ## ruff and mypy
 	$(BIN)/ruff check .

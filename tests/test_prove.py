@@ -77,7 +77,7 @@ def test_the_model_follows_the_header(mutant: Mutant | None) -> None:
 
 
 def test_a_header_that_moved_on_is_noticed() -> None:
-    """A model that lacks an access of the header is refused, and so is an edit without its place."""
+    """A model that lacks an access of the header is refused; so is an edit without its place."""
     extra = Mutant(
         "extra-access",
         "one more load",

@@ -1,6 +1,6 @@
-"""The jobs that judge the ring: each builds the real header, sound or mutated, and says what it found.
+"""The jobs that judge the ring: each builds the real header, sound or mutated, and reports."""
 
-A mutant counts as killed only by a verdict (a named failure, a sanitizer's report, a crash, a hang).
+A mutant counts as killed only by a verdict: a named failure, a sanitizer, a crash or a hang.
 A job that cannot be built or run is an error, never a kill.
 """
 
@@ -180,7 +180,14 @@ class Machine:
         for module in ("__init__.py", "mulaw.py"):
             (package / module).write_text((SOURCE / module).read_text())
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        build("cython", str(SOURCE / "_ring.pyx"), "-o", str(package / "_ring.c"))
+        build(
+            sys.executable,
+            "-m",
+            "cython",
+            str(SOURCE / "_ring.pyx"),
+            "-o",
+            str(package / "_ring.c"),
+        )
         build(
             *("gcc", "-O1", "-w", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"),
             *(f"-I{package}", str(package / "_ring.c"), "-o", str(package / f"_ring{suffix}")),
@@ -219,7 +226,7 @@ def steps_of_header(mutant: Mutant | None) -> Steps:
         text = edited(text, mutant.edits, mutant.name)
     found: Steps = {}
     for name in MODELLED_FUNCTIONS:
-        body = re.search(rf"^FB_INLINE [^\n]*\b{name}\([^;]*?\{{\n(.*?)^\}}", text, re.M | re.S)
+        body = re.search(rf"^FB_INLINE [^\n]*\b{name}\([^;]*?\{{\n(.*?)^\}}", text, re.MULTILINE | re.DOTALL)
         if body is None:
             raise MutantError(f"{HEADER} has no function {name}: the model must be written anew")
         steps = [(a or "swap", word) for a, _, word in ACCESS.findall(body[1])]

@@ -43,8 +43,10 @@ MUTANTS = (
         (
             (
                 f"    while ({_PUBLISH}) {{",
-                "    fb_store_release(&ring->tail, (word & ~FB_FIELD) | (end & FB_FIELD));\n"
-                "    while (0) {",
+                (
+                    "    fb_store_release(&ring->tail, (word & ~FB_FIELD) | (end & FB_FIELD));\n"
+                    "    while (0) {"
+                ),
             ),
         ),
     ),
@@ -94,8 +96,10 @@ MUTANTS = (
         (
             (
                 _PUBLISH,
-                "!__atomic_compare_exchange_n(&ring->tail, &word, (word & ~FB_FIELD)"
-                " | (end & FB_FIELD), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)",
+                (
+                    "!__atomic_compare_exchange_n(&ring->tail, &word, (word & ~FB_FIELD)"
+                    " | (end & FB_FIELD), 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)"
+                ),
             ),
         ),
     ),
