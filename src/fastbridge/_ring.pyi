@@ -6,8 +6,9 @@ Positions and counts are AI bytes (mu-law, 8 a millisecond); padding is never co
 are exact on the loop's thread and snapshots on any other. `flush()` from another thread than the
 consumer's must be `flush(sync=False)`: the consumer's positions are its own.
 
-Without a GIL the roles must be kept (declared compatible; docs/proofs.md says what is tested). After
-fork() parent and child have private copies. A second interpreter of a process gets an ImportError.
+Without a GIL the roles must be kept (declared compatible; docs/proofs.md says what is tested).
+After fork() parent and child have private copies. A second interpreter of a process gets an
+ImportError.
 """
 
 # ruff: noqa: PYI021  this stub is where the contract is read; the compiled file is no text

@@ -1,4 +1,4 @@
-"""The jobs that judge the ring: each builds the real header, sound or mutated, and reports."""
+"""The jobs that judge the ring: each builds the real header, sound or mutated, and reports.
 
 A mutant counts as killed only by a verdict: a named failure, a sanitizer, a crash or a hang.
 A job that cannot be built or run is an error, never a kill.
@@ -226,7 +226,8 @@ def steps_of_header(mutant: Mutant | None) -> Steps:
         text = edited(text, mutant.edits, mutant.name)
     found: Steps = {}
     for name in MODELLED_FUNCTIONS:
-        body = re.search(rf"^FB_INLINE [^\n]*\b{name}\([^;]*?\{{\n(.*?)^\}}", text, re.MULTILINE | re.DOTALL)
+        shape = rf"^FB_INLINE [^\n]*\b{name}\([^;]*?\{{\n(.*?)^\}}"
+        body = re.search(shape, text, re.MULTILINE | re.DOTALL)
         if body is None:
             raise MutantError(f"{HEADER} has no function {name}: the model must be written anew")
         steps = [(a or "swap", word) for a, _, word in ACCESS.findall(body[1])]
