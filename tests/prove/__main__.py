@@ -20,7 +20,8 @@ def judge(job: Job, name: str, mutant: Mutant | None) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="prove-") as folder:
         verdict = job(Path(folder), mutant)
     what = mutant.name if mutant else "the ring"
-    end = "passed" if verdict.passed else ("FAILED" if mutant is None else "killed")
+    ends = ("FAILED", "passed") if mutant is None else ("killed", "lives")
+    end = ends[verdict.passed]
     seconds = time.monotonic() - began
     print(f"  {what:{WIDTH}} {name:18} {end:7} {seconds:5.1f} s  {verdict.said}", flush=True)
     return verdict
