@@ -16,7 +16,7 @@ RECORDINGS = {
     for language, voice in VOICES.items()
 }
 # Debian package -> the program of it that tests/ring_coverage.sh runs.
-PROGRAMS = {"gcc": "gcov", "mawk": "awk"}
+PROGRAMS = {"gcc": "gcov", "mawk": "awk", "prometheus": "promtool"}
 
 
 def missing() -> list[str]:

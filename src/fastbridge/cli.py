@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from fastbridge import replay as replay_command
+    from fastbridge.dashboards import command as dashboards_command
     from fastbridge.simulator import command as simulate_command
 
     parser = argparse.ArgumentParser(
@@ -69,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser("simulate", help="simulate calls, every rule after every step")
     simulate_command.add_arguments(simulate)
     simulate.set_defaults(run=simulate_command.run)
+
+    dashboards = commands.add_parser(
+        "dashboards", help="Grafana dashboards, alert rules, provisioning: to a folder or a Grafana"
+    )
+    dashboards_command.add_arguments(dashboards)
+    dashboards.set_defaults(run=dashboards_command.run)
 
     ai = commands.add_parser("ai", help="run the embedded AI on a port of its own")
     ai.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
