@@ -144,7 +144,7 @@ def queue() -> Panel:
     return graph(
         "Queue",
         "Frames of 20 ms in the call's window; 150 are a full one and no fault. A fall to 0 at "
-        "once is an interruption; when it creeps to 0 the AI's audio comes too slowly.",
+        "once is an interruption. When it creeps to 0 the AI's audio comes too slowly.",
         [Query(f"max({of('fastbridge_call_playout_frames', CALL)})", "frames")],
         unit="none",
         width=8,
