@@ -131,7 +131,11 @@ async def evening(calls: int, seconds: float) -> AsyncIterator[tuple[Prometheus,
     """Place calls with interruptions; yield what Prometheus saw."""
     voice = speech.choose(6)
     ai = LocalAi(rules=AiRules(spoken_bytes_max=8 << 20))
-    settings = {"greeting": "Hello there.", "detector": "silero", "metrics_calls_max": calls}
+    settings: dict[str, Any] = {
+        "greeting": "Hello there.",
+        "detector": "silero",
+        "metrics_calls_max": calls,
+    }
     try:
         async with (
             served(await ai.start(), **settings) as server,

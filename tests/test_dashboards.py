@@ -122,7 +122,8 @@ def test_alerts_fire_on_their_fault_only() -> None:
     """`promtool test rules`: each alert fires on its fault and is silent in a healthy hour."""
     promtool("test", "rules", "tests/alert_rules_test.yml")
     cases = yaml.safe_load((ROOT / "tests" / "alert_rules_test.yml").read_text("utf-8"))["tests"]
-    fired, silent = set(), set()
+    fired: set[str] = set()
+    silent: set[str] = set()
     for case in cases:
         for one in case.get("alert_rule_test", ()):
             (fired if one.get("exp_alerts") else silent).add(one["alertname"])

@@ -25,7 +25,7 @@ from fastbridge.dashboards.look import (
     zero,
 )
 
-SILENCE = "fastbridge_barge_in_silence_seconds"
+TIME_TO_SILENCE = "fastbridge_barge_in_silence_seconds"
 TOTAL = 'stage="total"'
 ENOUGH_S = 0.5  # a bucket's edge: beyond it a caller notices that nobody stopped for her
 DECISIONS = "fastbridge_barge_in_decisions_total"
@@ -74,7 +74,7 @@ def silence_p95() -> Panel:
         "screen. When red: look at the stage that grew (panel *Stages*). detect: the detector or "
         "the AI is slow; decide: the echo guard doubts; clear_written: the loop is late; "
         "carrier_confirmed: the carrier's network.",
-        quantile(0.95, SILENCE, TOTAL, window="$__range"),
+        quantile(0.95, TIME_TO_SILENCE, TOTAL, window="$__range"),
         unit="s",
         limits=Limits(0.3, ENOUGH_S),
     )
@@ -82,8 +82,8 @@ def silence_p95() -> Panel:
 
 def talked_over() -> Panel:
     """The share of interruptions that took too long."""
-    whole = during(f"{SILENCE}_count", TOTAL)
-    quick = during(f"{SILENCE}_bucket", TOTAL, f'le="{ENOUGH_S}"')
+    whole = during(f"{TIME_TO_SILENCE}_count", TOTAL)
+    quick = during(f"{TIME_TO_SILENCE}_bucket", TOTAL, f'le="{ENOUGH_S}"')
     return number(
         "Talked over",
         f"The share of interruptions in which silence took longer than {ENOUGH_S:g} s. When red: "
@@ -150,7 +150,7 @@ def silence_heat_map() -> Panel:
         "Each row is a span of time from the caller's first sound to silence at her ear; the "
         "darker, the more. When there is colour above 0.5 s, callers are talked over: a band that "
         "climbs is the network or the load, single spots are single calls.",
-        SILENCE,
+        TIME_TO_SILENCE,
         TOTAL,
     )
 
@@ -162,7 +162,7 @@ def silence_quantiles() -> Panel:
         "The same as lines. When p95 is above the red line: see *Stages*. When only p99 is: a few "
         "calls with a bad network or a doubted sound; find them by their summary lines.",
         [
-            Query(quantile(share, SILENCE, TOTAL), f"p{share * 100:g}")
+            Query(quantile(share, TIME_TO_SILENCE, TOTAL), f"p{share * 100:g}")
             for share in (0.5, 0.95, 0.99)
         ],
         unit="s",
@@ -177,7 +177,7 @@ def silence_stages() -> Panel:
         "Where the time goes; the stages follow each other. When detect grows: the AI's detector "
         "is slow (install [vad]); decide: the echo guard doubts; flush or clear_written: the loop "
         "is late (board *Bridge*); carrier_confirmed: the carrier's network.",
-        [Query(quantile(0.95, SILENCE, by="stage"), "{{stage}}")],
+        [Query(quantile(0.95, TIME_TO_SILENCE, by="stage"), "{{stage}}")],
         unit="s",
         limits=Limits(0.3, ENOUGH_S),
     )
