@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from fastbridge._ring import FULL, STALE, MulawRing
+from fastbridge._ring import FULL, STALE, MulawRing, inspect_base64
 from fastbridge.amends import Amends
+from fastbridge.answer_wait import AnswerWait
 from fastbridge.caller_delay import Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
@@ -137,6 +138,7 @@ class Answering:
         # Of the latest audio that went with such silence: all of it, and the caller's own part.
         self._paid_bytes = 0
         self._paid_own_bytes = 0
+        self._wait = AnswerWait()
         self._is_carrier_open = True
         self._is_ai_open = False
         self._closing = ""
@@ -273,6 +275,7 @@ class Answering:
         if response_id not in self._responses:
             if response_id in self._dead or response_id in self._finished:
                 self.counts.stale_deltas_dropped += 1
+                self.counts.stale_bytes_dropped += max(inspect_base64(delta), 0)
             else:
                 self.counts.bad_deltas += 1
             return
@@ -286,6 +289,7 @@ class Answering:
             self._backlog_full(response_id, item_id)
         elif written == STALE:
             self.counts.stale_deltas_dropped += 1
+            self.counts.stale_bytes_dropped += max(inspect_base64(delta), 0)
         else:
             self.counts.ai_bytes += written
             if response_id not in self._with_audio:
@@ -443,6 +447,8 @@ class Answering:
         if self.has_ended:
             return
         self._last_audio_ns = now_ns
+        if self.settings.greeting:
+            self._wait.begin("greeting", now_ns, now_ns)
         self._is_ai_open = True
         patience_s = self.settings.ai_connect_timeout_s + SESSION_PATIENCE_S
         self._ready_deadline_ns = now_ns + int(patience_s * NS_PER_S)

@@ -347,6 +347,15 @@ class Settings:
     journal_bytes_max: int = _whole(
         64 * 1024**2, 65_536, 4 * 1024**3, "Bytes of one journal; beyond it the journal ends."
     )
+    metrics_calls_max: int = _whole(
+        0,
+        0,
+        200,
+        "Calls per worker with gauges of their own in /metrics (label call_sid); 0: none.",
+    )
+    log_personal: str = _one_of(
+        "off", ("off", "on"), "Whether log lines hold phone numbers and stream parameters."
+    )
     log_format: str = _one_of(
         "auto", ("auto", "json", "text"), "auto: text on a terminal, else JSON."
     )

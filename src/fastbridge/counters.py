@@ -19,6 +19,7 @@ class CallCounters:
     ai_deltas: int = 0
     ai_bytes: int = 0
     stale_deltas_dropped: int = 0
+    stale_bytes_dropped: int = 0
     bad_deltas: int = 0
     backlog_full: int = 0
     frames_sent: int = 0

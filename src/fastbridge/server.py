@@ -30,11 +30,13 @@ from fastbridge.legs.ai import AiDoor
 from fastbridge.legs.carrier import CarrierLeg, upgrade
 from fastbridge.listening import engine
 from fastbridge.listening.rounds import Scorer
+from fastbridge.loop_lag import LoopLag
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
 from fastbridge.roster import Alone, Group, GroupSilentError, Roster
 from fastbridge.tool_loading import load_tools
 from fastbridge.tools import ToolBox
+from fastbridge.totals import Totals
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -78,9 +80,13 @@ class Front:
             listening=_engine(scorer, settings),
             journal=_journal(settings),
             tools=load_tools(settings, tools),
+            totals=Totals(settings.metrics_calls_max),
             admit=self._admit,
         )
         self.totals = self.worker.totals
+        self.worker.heartbeat.sample = self.totals.look_at_one
+        self.lag = LoopLag()
+        self._collector = self._make_collector()
         self.roster = Roster(self.totals, group.number if group else 0)
         self.group: Group = group or Alone(self.roster, self.collect)
         self.app = self._app()
@@ -102,10 +108,12 @@ class Front:
     async def _warm_up(self, _: web.Application) -> None:
         """Pay for the first connection before the first call."""
         self.worker.door.warm_up()
+        self.lag.start()
         if self.worker.listening is not None and self.worker.listening.scorer is not None:
             engine.warm_up(self.worker.listening.scorer)
 
     async def _clean_up(self, _: web.Application) -> None:
+        self.lag.stop()
         if self.worker.listening is not None:
             self.worker.listening.close()
         if self.worker.journal is not None:
@@ -232,12 +240,21 @@ class Front:
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of this process alone."""
+        self._collector.is_draining = self.is_draining
+        return self._collector.collect()
+
+    def _make_collector(self) -> Collector:
         worker = self.worker
-        ears = None if worker.listening is None else worker.listening.counts
-        collector = Collector(
-            self.totals, worker.heartbeat, __version__, ears=ears, journal=worker.journal
+        return Collector(
+            self.totals,
+            worker.heartbeat,
+            __version__,
+            settings=self.settings,
+            lag=self.lag,
+            pool=worker.pool,
+            ears=None if worker.listening is None else worker.listening.counts,
+            journal=worker.journal,
         )
-        return collector.collect()
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer a Prometheus scrape, for all processes behind this port."""

@@ -87,6 +87,8 @@ def _timestamp_ms(value: Any) -> int:
 class TwilioStream:
     """One media stream: the order of its messages and the names it was given."""
 
+    carrier_name: Final = "twilio"
+
     def __init__(self) -> None:
         self.stream_sid = ""
         self._sid = b""
