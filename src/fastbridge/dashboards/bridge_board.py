@@ -14,6 +14,7 @@ from fastbridge.dashboards.look import (
     board,
     during,
     graph,
+    happened,
     heading,
     heat_map,
     number,
@@ -323,7 +324,9 @@ def ai_connects() -> Panel:
         "*lost* rise: key, network, the AI's limits or its own trouble; the log has its words.",
         [
             Query(
-                zero(f"{per_second('fastbridge_ai_connects_total', by='outcome')} * 60"),
+                happened(
+                    f"{per_second('fastbridge_ai_connects_total', by='outcome')} * 60", "outcome"
+                ),
                 "{{outcome}}",
             ),
             Query(f"{per_second('fastbridge_ai_legs_lost_total')} * 60", "lost"),
@@ -350,7 +353,10 @@ def ai_errors() -> Panel:
         "A minute, by the AI's own code; expected ones (both sides spoke at once) apart. When one "
         "rises: its code says what: limits, key, a changed interface.",
         [
-            Query(zero(f"{per_second('fastbridge_ai_errors_total', by='code')} * 60"), "{{code}}"),
+            Query(
+                happened(f"{per_second('fastbridge_ai_errors_total', by='code')} * 60", "code"),
+                "{{code}}",
+            ),
             Query(f"{per_second('fastbridge_ai_errors_benign_total')} * 60", "expected"),
         ],
         limits=Limits(1, 6),
@@ -365,7 +371,8 @@ def ai_dialect() -> Panel:
         "AI's interface has changed; update fastbridge.",
         [
             Query(
-                zero(f"{per_second('fastbridge_ai_faults_total', by='reason')} * 60"), "{{reason}}"
+                happened(f"{per_second('fastbridge_ai_faults_total', by='reason')} * 60", "reason"),
+                "{{reason}}",
             ),
             Query(f"{per_second('fastbridge_bad_deltas_total')} * 60", "audio that is none"),
         ],
@@ -380,7 +387,10 @@ def calls() -> Panel:
         "Connected now by carrier, and how many may be. When they meet: callers are refused as "
         "*full*; raise FASTBRIDGE_MAX_CALLS if the processor has room.",
         [
-            Query(zero(total("fastbridge_calls_active", CARRIER, by="carrier")), "{{carrier}}"),
+            Query(
+                happened(total("fastbridge_calls_active", CARRIER, by="carrier"), "carrier"),
+                "{{carrier}}",
+            ),
             Query(total("fastbridge_calls_max"), "allowed"),
         ],
     )
@@ -392,7 +402,12 @@ def rejects() -> Panel:
         "Refused at the door",
         "Webhooks and streams refused, a minute, by why. When *full* rises: more room is needed; "
         "signatures or tokens: strangers, or a wrong TWILIO_AUTH_TOKEN or FASTBRIDGE_PUBLIC_URL.",
-        [Query(zero(f"{per_second('fastbridge_rejects_total', by='reason')} * 60"), "{{reason}}")],
+        [
+            Query(
+                happened(f"{per_second('fastbridge_rejects_total', by='reason')} * 60", "reason"),
+                "{{reason}}",
+            )
+        ],
         limits=Limits(1, 6),
     )
 
@@ -405,11 +420,13 @@ def carrier() -> Panel:
         "after interruptions. When another rises: a carrier with other rules than Twilio's.",
         [
             Query(
-                zero(f"{per_second('fastbridge_carrier_faults_total', by='reason')} * 60"),
+                happened(
+                    f"{per_second('fastbridge_carrier_faults_total', by='reason')} * 60", "reason"
+                ),
                 "refused {{reason}}",
             ),
             Query(
-                zero(f"{per_second('fastbridge_marks_odd_total', by='kind')} * 60"),
+                happened(f"{per_second('fastbridge_marks_odd_total', by='kind')} * 60", "kind"),
                 "mark {{kind}}",
             ),
         ],
@@ -441,7 +458,9 @@ def tools() -> Panel:
         "patience.",
         [
             Query(
-                zero(f"{per_second('fastbridge_tool_runs_total', by='outcome')} * 60"),
+                happened(
+                    f"{per_second('fastbridge_tool_runs_total', by='outcome')} * 60", "outcome"
+                ),
                 "{{outcome}}",
             ),
             Query(f"{per_second('fastbridge_tool_outputs_dropped_total')} * 60", "too late"),

@@ -15,6 +15,7 @@ from fastbridge.dashboards.look import (
     board,
     during,
     graph,
+    happened,
     heading,
     heat_map,
     number,
@@ -191,7 +192,7 @@ def decisions() -> Panel:
         "outweigh *committed*: noise, echo, or a deaf setting; docs/barge_in.md says which.",
         [
             Query(
-                zero(f"{during(DECISIONS, by='outcome, reason')} > 0"),
+                happened(f"{during(DECISIONS, by='outcome, reason')}", "reason"),
                 "{{outcome}} {{reason}}",
             )
         ],
@@ -270,9 +271,10 @@ def caller_loss() -> Panel:
         "network.",
         [
             Query(
-                zero(
+                happened(
                     per_second("fastbridge_caller_frames_dropped_total", by="reason")
-                    + " * 0.02 * 60"
+                    + " * 0.02 * 60",
+                    "reason",
                 ),
                 "{{reason}}",
             )
@@ -305,7 +307,9 @@ def endings() -> Panel:
         "When an ai_ reason grows, callers are cut off: see board *Bridge*, row *AI leg*.",
         [
             Query(
-                zero(f"{during('fastbridge_calls_ended_total', CARRIER, by='reason')} > 0"),
+                happened(
+                    f"{during('fastbridge_calls_ended_total', CARRIER, by='reason')}", "reason"
+                ),
                 "{{reason}}",
             )
         ],

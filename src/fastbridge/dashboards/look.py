@@ -41,8 +41,14 @@ class Limits(NamedTuple):
 
 
 def zero(expr: str) -> str:
-    """Return 0 where a counter with labels has no series yet: nothing happened."""
+    """Return 0 where a counter has no series: nothing happened."""
     return f"{expr} or on() vector(0)"
+
+
+def happened(expr: str, label: str) -> str:
+    """Return only the series that are above 0; when there is none, one that says so."""
+    none = f'label_replace(vector(0), "{label}", "none", "", "")'
+    return f"{expr} > 0 or on() {none}"
 
 
 def of(name: str, *more: str) -> str:
@@ -160,8 +166,8 @@ def graph(
         "drawStyle": "line",
         "lineWidth": 2,
         "fillOpacity": 40 if stacked else 8,
-        "showPoints": "never",
-        "spanNulls": True,
+        "showPoints": "auto",
+        "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if limits else "off"},
     }
