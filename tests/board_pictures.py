@@ -21,6 +21,7 @@ from typing import Any
 import matplotlib as mpl
 import uvloop
 from matplotlib import pyplot as plt
+from matplotlib.patches import Rectangle
 
 from fastbridge.caller import speech
 from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Utterance
@@ -299,7 +300,7 @@ def draw_panel(
         return
     gap = 0.05
     figure.add_artist(
-        plt.Rectangle(
+        Rectangle(
             ((left + gap) / wide, (bottom + gap) / tall),
             (width - 2 * gap) / wide,
             (height - 2 * gap) / tall,

@@ -23,7 +23,6 @@ from fastbridge.dashboards.look import (
     quantile,
     ratio,
     total,
-    zero,
 )
 
 LATENESS = "fastbridge_tick_lateness_seconds"

@@ -192,7 +192,7 @@ def decisions() -> Panel:
         "outweigh *committed*: noise, echo, or a deaf setting; docs/barge_in.md says which.",
         [
             Query(
-                happened(f"{during(DECISIONS, by='outcome, reason')}", "reason"),
+                happened(during(DECISIONS, by="outcome, reason"), "reason"),
                 "{{outcome}} {{reason}}",
             )
         ],
@@ -307,9 +307,7 @@ def endings() -> Panel:
         "When an ai_ reason grows, callers are cut off: see board *Bridge*, row *AI leg*.",
         [
             Query(
-                happened(
-                    f"{during('fastbridge_calls_ended_total', CARRIER, by='reason')}", "reason"
-                ),
+                happened(during("fastbridge_calls_ended_total", CARRIER, by="reason"), "reason"),
                 "{{reason}}",
             )
         ],
