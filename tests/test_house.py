@@ -75,6 +75,7 @@ FLOORS = {
     "caller": 7,
     "picture": 7,
     "doctor": 7,
+    "dashboards": 7,
     "demo": 8,
     "replay": 8,
     "cli": 9,
