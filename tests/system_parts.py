@@ -9,8 +9,8 @@ import sys
 
 from fastbridge.caller.speech import SOUNDS, VOICES
 
-# Debian package -> a recording it holds; in the voice's own folder: the short
-# names (en, fr) are links of other packages, and a folder alone may be another format's (gsm, sln16).
+# Debian package -> a recording it holds; in the voice's own folder: the short names (en, fr) are
+# links of other packages, and a folder alone may be another format's (gsm, sln16).
 RECORDINGS = {
     f"asterisk-core-sounds-{language}-wav": SOUNDS / voice / "digits" / "1.wav"
     for language, voice in VOICES.items()

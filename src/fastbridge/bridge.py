@@ -29,7 +29,6 @@ from fastbridge.decision_record import decision_fields, ms_of
 from fastbridge.events import (
     AiErrored,
     AiLost,
-    AnswerHeard,
     AppendCallerAudio,
     BargeInConfirmed,
     BargeInDecided,
@@ -290,6 +289,9 @@ class Bridge:
             self.log.info("call started", fields={"walk": self.walk()})
             return
         self._handle(event)
+        answer = self.call.wait.take()
+        if answer is not None:
+            self.worker.totals.answered(answer)
 
     def _carrier_fault(self, fault: CarrierError) -> None:
         self.worker.totals.carrier_faults[fault.reason] += 1
@@ -578,9 +580,6 @@ class Bridge:
             fields = {"candidate": command.candidate, "trigger_to_confirmed_ms": ms_of(taken_ns)}
             self.log.info("barge-in confirmed", fields=fields)
 
-    def _do_answered(self, command: AnswerHeard) -> None:
-        self.worker.totals.answered(command)
-
     _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
         ConnectAi: _do_connect,
         ConfigureAi: _do_configure,
@@ -600,5 +599,4 @@ class Bridge:
         BargeInDecided: _do_decided,
         BargeInHeld: _do_held,
         BargeInConfirmed: _do_confirmed,
-        AnswerHeard: _do_answered,
     }
