@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
+from fastbridge.call_summary import summary_fields
 from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.decision_record import decision_fields, ms_of
@@ -286,7 +287,10 @@ class Bridge:
             if self.worker.listening is not None and self.call.rules is not None:
                 self._ear = self.worker.listening.open(self._on_heard, self._on_cleaned)
             self._handle(event)
-            self.log.info("call started", fields={"walk": self.walk()})
+            # What a carrier adds may name people: only when it is asked for.
+            is_asked = self.worker.settings.log_personal == "on"
+            personal = {"parameters": told} if is_asked else {}
+            self.log.info("call started", fields={"walk": self.walk(), **personal})
             return
         self._handle(event)
         answer = self.call.wait.take()
@@ -318,16 +322,12 @@ class Bridge:
         )
 
     def _summary(self) -> dict[str, object]:
-        counts = self.call.counts
-        return {
-            "reason": self.call.end_reason,
-            "generation": counts.barge_ins,  # the end's own flush raised the ring's
-            "caller_frames": counts.caller_frames,
-            "frames_sent": counts.frames_sent,
-            "barge_ins": counts.barge_ins,
-            "stale_deltas_dropped": counts.stale_deltas_dropped,
-            "underruns": self.call.playout.underruns,
-        }
+        return summary_fields(
+            self.call,
+            self.call.counts,
+            duration_ms=(time.monotonic_ns() - self.began_ns) // NS_PER_MS,
+            silence_worst_ms=ms_of(self.silence_worst_ns),
+        )
 
     async def _release(self) -> None:
         """Close both legs and wait for every task of this call."""
