@@ -161,7 +161,8 @@ def test_a_flood_of_made_up_calls_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
 
 MESSAGES = re.compile(
-    r"""(?:LOG|\.log)\.(?:debug|info|warning|error|exception|critical|log)\(\s*(?:[\w. ]+,\s*)?"([^"]+)"
+    r"""(?:LOG|\.log)\.(?:debug|info|warning|error|exception|critical|log)\(
+    \s*(?:[\w. ]+,\s*)?"([^"]+)"
     |self\._note\(\s*"([^"]+)"|_log_fault\("([^"]+)\"""",
     re.VERBOSE,
 )
