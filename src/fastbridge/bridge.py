@@ -71,6 +71,7 @@ from fastbridge.speech import Stage
 from fastbridge.tools import CallFacts, ToolBox, ToolOutput, ToolRequest, ToolRun
 from fastbridge.totals import Totals
 from fastbridge.wire import realtime
+from fastbridge.wire.dialect import MakeDialect
 from fastbridge.wire.faults import AiError, CarrierError
 from fastbridge.wire.transcripts import Transcripts
 from fastbridge.wire.twilio import TwilioStream
@@ -101,6 +102,8 @@ class Worker:
     # The functions the AI may call, in threads of their own; an empty box answers "unknown".
     tools: ToolBox = field(default_factory=ToolBox)
     totals: Totals = field(default_factory=Totals)
+    # The carrier's words, made anew for each call.
+    dialect: MakeDialect = TwilioStream
     # Says why a stream is refused, "" when it is welcome.
     admit: Callable[[CarrierStarted], str] = lambda _started: ""
     # For a demonstration or a test: every command as it is performed, every beat as it ends.
@@ -151,11 +154,11 @@ class Bridge:
                 audio=settings.journal_audio == "on",
                 bytes_max=settings.journal_bytes_max,
             )
-        self.stream = TwilioStream()
+        self.stream = worker.dialect()
         self._transcripts = Transcripts(settings.backchannels)
         # When the latest `clear` was written, for the decision it belongs to.
         self._cleared_ns = self._flushed_ns = 0
-        self.carrier_name = self.stream.carrier_name
+        self.carrier_name = self.stream.name
         self.silence_worst_ns = 0
         self.log = CallLog(LOG, {"bridge": self})
         self.ai: AiLeg | None = None
@@ -316,9 +319,9 @@ class Bridge:
         """Return the walk of both directions, as this call is wired."""
         settings = self.worker.settings
         return (
-            f"twilio({FRAME_BYTES} B) -> call -> openai({settings.model}) | "
+            f"{self.stream.name}({FRAME_BYTES} B) -> call -> openai({settings.model}) | "
             f"openai -> ring({settings.window_frames} + {settings.backlog_seconds_max} s) -> "
-            f"heartbeat({FRAME_MS} ms, lead {settings.lead_ms} ms) -> twilio"
+            f"heartbeat({FRAME_MS} ms, lead {settings.lead_ms} ms) -> {self.stream.name}"
         )
 
     def _summary(self) -> dict[str, object]:

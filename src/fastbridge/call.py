@@ -584,6 +584,7 @@ class Call(ToolTalk):
             self._commands.append(ClearCarrier(fence.name))
             self._clear = _Clear(fence.name, self.generation, one)
         self.requester.withdraw(now_ns)
+        self._again_due_ns = NEVER_NS
         dead = list(self._responses)
         if self.settings.barge_in != "server":
             self._commands += map(CancelResponse, dead)

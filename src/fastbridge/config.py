@@ -319,6 +319,14 @@ class Settings:
     ai_connect_timeout_s: float = _real(
         10.0, 0.1, 120.0, "Seconds to reach the AI and have the session accepted."
     )
+    answer_patience_s: float = _real(
+        5.0,
+        0.5,
+        120.0,
+        "Seconds an answer may take to begin, and from there to its first audio or function call;"
+        " then it is asked for once more, and after the same again the carrier goes on with"
+        " `after_stream`.",
+    )
     ai_write_limit_bytes: int = _whole(
         65_536, 4096, 16 * 1024**2, "Unsent bytes to the AI; beyond it caller audio is dropped."
     )

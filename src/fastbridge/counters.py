@@ -33,6 +33,7 @@ class CallCounters:
     deletes: int = 0
     responses: int = 0
     responses_failed: int = 0
+    responses_empty: int = 0
     responses_repeated: int = 0
     responses_dead_at_birth: int = 0
     ai_errors: int = 0

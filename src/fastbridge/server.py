@@ -37,6 +37,8 @@ from fastbridge.roster import Alone, Group, GroupSilentError, Roster
 from fastbridge.tool_loading import load_tools
 from fastbridge.tools import ToolBox
 from fastbridge.totals import Totals
+from fastbridge.wire.dialect import MakeDialect
+from fastbridge.wire.twilio import TwilioStream
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -375,7 +377,11 @@ class Listener:
 
     @classmethod
     async def start(
-        cls, settings: Settings, group: Group | None = None, tools: ToolBox | None = None
+        cls,
+        settings: Settings,
+        group: Group | None = None,
+        tools: ToolBox | None = None,
+        dialect: MakeDialect = TwilioStream,
     ) -> Listener:
         """Listen on the settings' host and port (0: any free one); shared with a `group`.
 
@@ -383,12 +389,14 @@ class Listener:
             settings: what is allowed and where.
             group: the other workers behind the port, None when there are none.
             tools: functions the AI may call, instead of those the settings name.
+            dialect: another carrier's words, instead of Twilio's, on `/media-stream`.
 
         Raises:
             ConfigError: the setting `tools` names nothing that can be called.
             OSError: the port is taken.
         """
         front = Front(settings, group, tools)
+        front.worker.dialect = dialect
         runner = web.AppRunner(
             front.app, handle_signals=False, access_log=None, shutdown_timeout=1.0
         )
