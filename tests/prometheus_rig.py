@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from fastbridge.answer_wait import AnswerHeard
 from fastbridge.bridge import Bridge
 from fastbridge.caller import speech
 from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Utterance
@@ -34,6 +35,7 @@ from fastbridge.events import Command
 from fastbridge.local_ai.server import LocalAi
 from fastbridge.metrics import TWILIO
 from fastbridge.server import Listener
+from fastbridge.totals import Totals
 from fastbridge.worlds.ai_rules import AiRules
 from rigs import settings_for
 
@@ -171,7 +173,9 @@ class Scraped:
     records: list[CallRecord] = field(default_factory=list)
     # Everything the calls decided, with the time it was performed at.
     commands: list[tuple[Command, int]] = field(default_factory=list)
-    # The last answer of /metrics, as text, and the scrape's cost in seconds.
+    # What the calls measured of the answers they gave.
+    answers: list[AnswerHeard] = field(default_factory=list)
+    # The last answer of /metrics, as text.
     text: str = ""
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -185,6 +189,16 @@ class Scraped:
     def value(self, expression: str) -> float:
         """Ask for the one value of a query."""
         return self.prometheus.value(expression)
+
+    def listen(self, totals: Totals) -> None:
+        """Keep every answer that is counted."""
+        count = totals.answered
+
+        def answered(answer: AnswerHeard) -> None:
+            self.answers.append(answer)
+            count(answer)
+
+        totals.answered = answered  # type: ignore[method-assign]
 
     def observe(self, _: Bridge, command: Command, now_ns: int) -> None:
         self.commands.append((command, now_ns))
@@ -239,6 +253,7 @@ def scraped() -> Iterator[Scraped]:
                 server = stack.enter_context(prometheus(listener.port, rules=RULES))
                 found.append(Scraped(server))
                 listener.front.worker.observe = found[0].observe
+                found[0].listen(listener.front.totals)
                 await server.scraped()  # the zeros from before the first call
                 await _spend(found[0], listener)
             finally:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from fastbridge.events import AnswerHeard, BargeInConfirmed, BargeInDecided, BargeInHeld
+from fastbridge.events import BargeInConfirmed, BargeInDecided, BargeInHeld
 from fastbridge.histogram import NS_PER_S, SILENCE_BOUNDS_S, WAIT_BOUNDS_S
 from fastbridge.mulaw import FRAME_BYTES
 from prometheus_rig import CALLS, Scraped
@@ -101,7 +101,7 @@ def test_the_quantiles_are_those_at_the_ear(scraped: Scraped) -> None:
 def test_answers_are_counted_when_they_are_heard(scraped: Scraped) -> None:
     """Every greeting and every answer that was heard first after a turn is in its bucket."""
     for kind in ("greeting", "turn"):
-        values = [one.waited_ns for one in scraped.of(AnswerHeard) if one.kind == kind]
+        values = [one.waited_ns for one in scraped.answers if one.kind == kind]
         expected = {
             bound: sum(value <= bound * NS_PER_S for value in values)
             for bound in (*WAIT_BOUNDS_S, float("inf"))

@@ -23,13 +23,13 @@ from typing import Any, Final
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
+from fastbridge.call_summary import summary_fields
 from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.decision_record import decision_fields, ms_of
 from fastbridge.events import (
     AiErrored,
     AiLost,
-    AnswerHeard,
     AppendCallerAudio,
     BargeInConfirmed,
     BargeInDecided,
@@ -290,9 +290,15 @@ class Bridge:
             if self.worker.listening is not None and self.call.rules is not None:
                 self._ear = self.worker.listening.open(self._on_heard, self._on_cleaned)
             self._handle(event)
-            self.log.info("call started", fields={"walk": self.walk()})
+            # What a carrier adds may name people: only when it is asked for.
+            is_asked = self.worker.settings.log_personal == "on"
+            personal = {"parameters": told} if is_asked else {}
+            self.log.info("call started", fields={"walk": self.walk(), **personal})
             return
         self._handle(event)
+        answer = self.call.wait.take()
+        if answer is not None:
+            self.worker.totals.answered(answer)
 
     def _carrier_fault(self, fault: CarrierError) -> None:
         self.worker.totals.carrier_faults[fault.reason] += 1
@@ -319,16 +325,12 @@ class Bridge:
         )
 
     def _summary(self) -> dict[str, object]:
-        counts = self.call.counts
-        return {
-            "reason": self.call.end_reason,
-            "generation": counts.barge_ins,  # the end's own flush raised the ring's
-            "caller_frames": counts.caller_frames,
-            "frames_sent": counts.frames_sent,
-            "barge_ins": counts.barge_ins,
-            "stale_deltas_dropped": counts.stale_deltas_dropped,
-            "underruns": self.call.playout.underruns,
-        }
+        return summary_fields(
+            self.call,
+            self.call.counts,
+            duration_ms=(time.monotonic_ns() - self.began_ns) // NS_PER_MS,
+            silence_worst_ms=ms_of(self.silence_worst_ns),
+        )
 
     async def _release(self) -> None:
         """Close both legs and wait for every task of this call."""
@@ -581,9 +583,6 @@ class Bridge:
             fields = {"candidate": command.candidate, "trigger_to_confirmed_ms": ms_of(taken_ns)}
             self.log.info("barge-in confirmed", fields=fields)
 
-    def _do_answered(self, command: AnswerHeard) -> None:
-        self.worker.totals.answered(command)
-
     _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
         ConnectAi: _do_connect,
         ConfigureAi: _do_configure,
@@ -603,5 +602,4 @@ class Bridge:
         BargeInDecided: _do_decided,
         BargeInHeld: _do_held,
         BargeInConfirmed: _do_confirmed,
-        AnswerHeard: _do_answered,
     }

@@ -164,7 +164,7 @@ class Call(ToolTalk):
             return
         self.counts.turns_forced += 1
         self._is_turn_forced = True
-        self._wait.begin("turn", self._loud_ns or now_ns, now_ns)
+        self.wait.begin("turn", self._loud_ns or now_ns, now_ns)
         self._note("the AI did not hear the caller's turn: ended by the bridge", "warning")
         self._commands.append(CommitInput())
         self._request(Ask(AI_TALK), now_ns)
@@ -187,10 +187,9 @@ class Call(ToolTalk):
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
         mark = self.playout.mark_echoed(event.name, now_ns)
-        if mark is not None and self._wait.kind and mark.due_ns > self.playout.talk_start_ns:
+        if mark is not None and self.wait.kind and mark.due_ns > self.playout.talk_start_ns:
             playout = self.playout
-            answer = self._wait.heard(playout.talk_start_ns, playout.clock.lowest_lag_ns)
-            self._commands += [answer] if answer is not None else []
+            self.wait.heard(playout.talk_start_ns, playout.clock.lowest_lag_ns)
         if mark is not None and self._clear is not None and mark.name == self._clear.fence:
             clear, self._clear = self._clear, None
             one = clear.sound
@@ -486,7 +485,7 @@ class Call(ToolTalk):
             if self.settings.turn_detection == "semantic_vad":
                 self._act(self.judge.confirmed(self.state(now_ns), "turn_end"), now_ns)
         elif self.is_ready:
-            self._wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
 
@@ -560,7 +559,7 @@ class Call(ToolTalk):
         """Ask for the answer to a turn that had ended before its sound was judged."""
         if any(item in self._early_items for item in one.items):
             self._early_items.clear()
-            self._wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
 
@@ -577,7 +576,7 @@ class Call(ToolTalk):
         label, was_held = self.label(now_ns), self.playout.is_held
         known = self.playout.item_ids
         one.was_audible = one.was_audible or self.playout.is_audible(now_ns)
-        self._wait.forget()
+        self.wait.forget()
         flushed, items = self.playout.flush(now_ns)
         if not was_held:
             fence = self.playout.fence(now_ns)

@@ -89,6 +89,7 @@ DECISIONS: Final = (
     ("withdrawn", "not_speaking"),
 )
 
+_PROCESS: Final = {one.family_name: one for one in FAMILIES if one.name.startswith("process_")}
 # Label values in the order of the family's labels, and the value.
 Row = tuple[tuple[str, ...], float]
 
@@ -133,9 +134,11 @@ class Collector:
                 yield family_of(family.name, rows[family.name])
             elif family.name in histograms:
                 yield _histogram_family(family, histograms[family.name])
-        for family in self._processes.collect() if self._processes is not None else ():
-            if family.name != "process_virtual_memory_bytes":
-                yield _ours(family)
+        for family in self._processes.collect():  # nothing where the system has no /proc
+            known = _PROCESS.get(family.name)
+            if known is not None:
+                family.documentation = known.help
+                yield family
 
     # ----------------------------------------------------------------- without labels
 
@@ -296,14 +299,6 @@ def family_of(name: str, rows: Iterable[Row]) -> Metric:
     family = Metric(known.family_name, known.help, known.kind)
     for values, value in rows:
         family.add_sample(known.full_name, dict(zip(known.labels, values, strict=True)), value)
-    return family
-
-
-def _ours(family: Metric) -> Metric:
-    """Return a process family with the help text of the list."""
-    known = next((one for one in FAMILIES if one.family_name == family.name), None)
-    if known is not None:
-        family.documentation = known.help
     return family
 
 

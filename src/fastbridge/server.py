@@ -209,6 +209,10 @@ class Front:
             self.totals.rejected[busy] += 1
             LOG.warning("call not taken", extra={"fields": {"reason": busy}})
             return _xml(admission.twiml(None, None, self.settings))
+        if self.settings.log_personal == "on":
+            names = (("call_sid", "CallSid"), ("from", "From"), ("to", "To"))
+            told = {name: fields.get(field, "") for name, field in names}
+            LOG.info("call offered", extra={"fields": told})
         token = None
         if self.tokens is not None:
             token = self.tokens.mint(fields.get("CallSid", ""), time.time())
