@@ -46,6 +46,7 @@ FLOORS = {
     "worlds": 3,
     "legs": 4,
     "speech": 1,
+    "echo_filter": 1,
     "echo_path": 1,
     "caller_delay": 1,
     "caller_gaps": 1,

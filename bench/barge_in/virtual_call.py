@@ -180,7 +180,7 @@ class VirtualCall:
     def _perform(self) -> None:
         for command in self.call.take_commands():
             if isinstance(command, events.ClearCarrier):
-                self.ear.cut(self.call.caller_ms)
+                self.ear.cut(self.call.due_ms(self.now_ns))
                 commanded_ms = self.now_ms
                 self._send(self.stream.clear(), lambda at=commanded_ms: self._cleared(at))  # type: ignore[misc]
                 self._send(self.stream.mark(command.fence))
@@ -212,7 +212,7 @@ class VirtualCall:
             tag = Tag(call.generation, before, ring.read_position - before)
             sound = base64.b64decode(message[len(self._head) : -len(self._foot)])
             ahead = call.playout.clock.unplayed(now_ns) - FRAME_BYTES
-            self.ear.played(sound, call.caller_ms + max(ahead, 0) // mulaw.BYTES_PER_MS)
+            self.ear.played(sound, call.due_ms(now_ns) + max(ahead, 0) // mulaw.BYTES_PER_MS)
             self._send(message, lambda tag=tag: self._tags.append(tag))  # type: ignore[misc]
             mark = call.take_mark()
             if mark is not None:

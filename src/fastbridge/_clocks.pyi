@@ -84,6 +84,13 @@ class InputClock:
         Beyond what was appended: now. Older than what is remembered: the oldest known time.
         """
 
+    def due_bytes(self, now_ns: int) -> int:
+        """Return how far the caller's audio is by now, by the earliest of the latest arrivals.
+
+        What has arrived is behind by the jitter of its frame and by up to a frame; this is not:
+        it grows with `now_ns` alone. Of the last 100 appends (2 s) the earliest counts.
+        """
+
 class NoiseFloor:
     """The loudness of the line without the caller: the least level of the last 3.2 s.
 

@@ -14,6 +14,7 @@ cdef enum:
     ANCHORS = 64
     LAGS = 16
     ARRIVALS = 1024
+    DUE_ARRIVALS = 100
     BLOCKS = 8
     BLOCK_MS = 400
     FRAME_MS = 20
@@ -172,6 +173,15 @@ cdef class InputClock:
             if previous <= input_bytes:
                 break
         return found_ns
+
+    def due_bytes(self, int64_t now_ns) -> int:
+        """Return how far the caller's audio is by now, by the earliest of the latest arrivals."""
+        cdef int64_t back, slot, ahead, due = self.appended_bytes
+        for back in range(1, min(self._used, <int64_t>DUE_ARRIVALS) + 1):
+            slot = (self._used - back) % ARRIVALS
+            ahead = (now_ns - self._times[slot]) // NS_PER_BYTE
+            due = max(due, self._ends[slot] + ahead)
+        return due
 
 
 cdef class NoiseFloor:

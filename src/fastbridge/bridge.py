@@ -271,7 +271,7 @@ class Bridge:
         """Tell the ear what the caller will hear, and when on the caller's clock."""
         sound = binascii.a2b_base64(message[self._head_bytes : -self._tail_bytes])
         ahead = self.call.playout.clock.unplayed(now_ns) - FRAME_BYTES
-        ear.played(sound, self.call.caller_ms + max(ahead, 0) // BYTES_PER_MS)
+        ear.played(sound, self.call.due_ms(now_ns) + max(ahead, 0) // BYTES_PER_MS)
 
     def _carrier_event(self, event: Event) -> None:
         if isinstance(event, CarrierStarted):
@@ -476,7 +476,7 @@ class Bridge:
     def _do_clear(self, command: ClearCarrier) -> None:
         self._flushed_ns = time.monotonic_ns()  # the ring is silent: what follows is the wire
         if self._ear is not None:
-            self._ear.cut(self.call.caller_ms)
+            self._ear.cut(self.call.due_ms(time.monotonic_ns()))
         self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
         self._cleared_ns = time.monotonic_ns()
 

@@ -49,9 +49,10 @@ class PlayedLine:
     a `clear` took back what had not been played. Where nothing was played it holds 0xFF.
     """
 
-    __slots__ = ("_data", "_end")
+    __slots__ = ("_data", "_end", "talkspurts")
 
     def __init__(self) -> None:
+        self.talkspurts = 0
         self._data = bytearray([SILENCE]) * _LINE_BYTES
         self._end = 0
 
@@ -69,7 +70,9 @@ class PlayedLine:
         start = bytes_of_ms(max(at_ms, 0))
         if self._end and abs(start - self._end) <= bytes_of_ms(_JOIN_MS):
             start = self._end
-        elif start > self._end:
+        else:
+            self.talkspurts += 1
+        if start > self._end:
             silent = min(start - self._end, _LINE_BYTES)
             self._write(start - silent, bytes([SILENCE]) * silent)
         self._write(start, audio[-_LINE_BYTES:])
@@ -237,10 +240,14 @@ class EchoPath:
         return EchoMeasured(has_echo=False)
 
     def _is_confirmed(self, found: Comparison) -> bool:
-        """Say whether two comparisons in a row agree on the delay: one alone may be chance."""
+        """Say whether a delay is the one that is known, or that of the comparison before.
+
+        One alone may be chance, and under a caller who talks over the echo it often is.
+        """
         earlier, self._suspect_ms = self._suspect_ms, found.delay_ms
-        agrees = earlier is not None and abs(earlier - found.delay_ms) < self.limits.delay_ms_told
-        return agrees or self.verdict is True
+        known = [self.delay_ms] if self.verdict else []
+        known += [earlier] if earlier is not None else []
+        return any(abs(one - found.delay_ms) < self.limits.delay_ms_told for one in known)
 
     def _found(self, found: Comparison) -> EchoMeasured | None:
         limits = self.limits

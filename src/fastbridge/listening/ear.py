@@ -26,7 +26,8 @@ PROOF_FRAMES: Final = 20
 """So much of the AI's voice, long enough ago to have come back, and not a sound: no echo yet."""
 VOICE_LEVEL: Final = 150
 """A played frame whose mean 14-bit amplitude is above this is voice, no pause."""
-SHIFT_FROM_MS: Final = 100
+REACH_MS: Final = 420
+"""So late an echo the canceller finds by itself (it searches half a second)."""
 SHIFT_SPARE_MS: Final = 40
 
 OnEvent: TypeAlias = Callable[[SpeechScore | EchoMeasured], None]
@@ -101,6 +102,7 @@ class Ear:
         if self.path.verdict is None and not self.is_still and self.line is not None:
             self._look_for_stillness(level, at_ms)
         frame.played = self._played_with(len(mulaw), at_ms)
+        frame.talkspurt = 0 if self.line is None else self.line.talkspurts
         if self._is_probe_due(at_ms):
             self._engine.wake(self)
         if frame.is_sound and not self._is_awake and frame.played is None:
@@ -192,13 +194,15 @@ class Ear:
         return line.take(at_ms - length_ms - self._shift_ms, length_ms)
 
     def _wanted_shift_ms(self) -> int:
-        """Return how much of a long measured delay is taken off; asked only between talkspurts.
+        """Return how much of a measured delay is taken off; asked only between talkspurts.
 
-        40 ms are left, so that the canceller never gets the echo before the sound.
+        Nothing while the canceller can reach the echo: to move what it is given makes it forget
+        all that it has learned, and until it has learned anew our own voice comes through whole.
+        40 ms are left, so that it never gets the echo before the sound.
         """
-        if not self.path.verdict or self.path.delay_ms < SHIFT_FROM_MS:
-            return 0
-        return (self.path.delay_ms - SHIFT_SPARE_MS) // FRAME_MS * FRAME_MS
+        if not self.path.verdict or 0 <= self.path.delay_ms - self._shift_ms <= REACH_MS:
+            return self._shift_ms
+        return max(self.path.delay_ms - SHIFT_SPARE_MS, 0) // FRAME_MS * FRAME_MS
 
     def _is_probe_due(self, at_ms: int) -> bool:
         """Say whether a second is over and worth a comparison.
