@@ -64,6 +64,9 @@ FLOORS = {
     "bridge": 6,
     "preflight": 5,
     "roster": 6.5,
+    "live": 6.5,
+    "pages": 4,
+    "phone": 6.5,
     "server": 7,
     "workers": 8,
     "local_ai": 7,
@@ -89,6 +92,7 @@ BANNED_BELOW = {
 }
 MAY_CREATE_TASKS = {
     *("bridge", "pacing", "server", "legs", "listening", "local_ai", "caller", "demo", "workers"),
+    "live",
 }
 BANNED_NAMES = {
     "utils",

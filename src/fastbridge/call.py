@@ -335,6 +335,11 @@ class Call(ToolTalk):
         """Return the caller's clock: milliseconds of caller audio received."""
         return ms_of_bytes(self.caller_clock.appended_bytes)
 
+    @property
+    def caller_level(self) -> int:
+        """Return the level of the caller's latest frame (mean 14-bit amplitude)."""
+        return self._levels[-1] if self._levels else 0
+
     def wants_detector(self, now_ns: int) -> bool:
         """Say whether a local detector should listen.
 
