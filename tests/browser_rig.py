@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import wave
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -87,3 +88,10 @@ async def figures(page: Page) -> dict[str, Any]:
         })"""
     )
     return found
+
+
+async def until(page: Page, expression: str) -> None:
+    """Wait until an expression is true in the page (its policy forbids Playwright's own way)."""
+    async with asyncio.timeout(WAIT_MS / 1000):
+        while not await page.evaluate(f"() => Boolean({expression})"):
+            await asyncio.sleep(0.02)

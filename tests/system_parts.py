@@ -15,8 +15,8 @@ RECORDINGS = {
     f"asterisk-core-sounds-{language}-wav": SOUNDS / voice / "digits" / "1.wav"
     for language, voice in VOICES.items()
 }
-# Debian package -> the program of it that tests/ring_coverage.sh runs.
-PROGRAMS = {"gcc": "gcov", "mawk": "awk"}
+# Debian package -> the program of it that tests/ring_coverage.sh and tests/browser_rig.py run.
+PROGRAMS = {"gcc": "gcov", "mawk": "awk", "chromium": "chromium"}
 
 
 def missing() -> list[str]:

@@ -10,7 +10,7 @@ object with one key. Times are milliseconds since the call began:
 
     {"call": {call_sid, lead_ms, window_frames, mode}}    once, first
     {"s": [t, waiting_ms, window_frames, ahead_ms, heard_ms, speaking, audible, held, level]}
-    {"b": {n, onset, trigger, silent, confirmed, decided, outcome, reason, ...}}  a barge-in so far
+    {"b": {n, audible, onset, trigger, silent, confirmed, decided, outcome, ...}}  a barge-in
     {"w": [t, who, item, text, whole]}      words, if the AI gives any: who is "ai" or "caller"
     {"d": dropped}    messages this viewer was too slow for, so far
     {"end": reason}   last
@@ -45,6 +45,7 @@ VIEWERS_MAX: Final = 32  # of one process
 VIEWERS_OF_CALL_MAX: Final = 8
 WORDS_CHARS_MAX: Final = 2_000  # of one message
 WRITE_SECONDS_MAX: Final = 10.0
+AUDIBLE: Final = 6  # its place in a sample
 _encode = msgspec.json.Encoder().encode
 
 Message = dict[str, Any]
@@ -114,6 +115,8 @@ class Feed:
         self.viewers: list[Viewer] = []
         self._office = office
         self._recent: dict[int, Message] = {}
+        # In the latest sample: what is performed behind a `clear` cannot ask any more.
+        self._was_audible = False
         self._task = asyncio.create_task(self._run())
         bridge.looked_at_by = self
 
@@ -151,7 +154,9 @@ class Feed:
         live = self.bridge.worker.totals.live
         while self.bridge in live:
             now_ns = time.monotonic_ns()
-            self._tell({"s": sample(self.bridge, now_ns)})
+            taken = sample(self.bridge, now_ns)
+            self._was_audible = bool(taken[AUDIBLE])
+            self._tell({"s": taken})
             self._office.samples += 1
             due_ns += SAMPLE_NS * ((now_ns - due_ns) // SAMPLE_NS + 1)
             await asyncio.sleep((due_ns - now_ns) / 1e9)
@@ -175,7 +180,10 @@ class Feed:
                 LOG.exception("the live feed could not tell a barge-in", extra={"at": now_ns})
 
     def _barge_in(self, command: BargeInDecided | BargeInHeld | BargeInConfirmed) -> None:
-        known = self._recent.setdefault(command.candidate, {"n": command.candidate})
+        known = self._recent.get(command.candidate)
+        if known is None:
+            known = {"n": command.candidate, "audible": self._was_audible}
+            self._recent[command.candidate] = known
         known["trigger"] = self._at(command.trigger_ns)
         if isinstance(command, BargeInHeld):
             known |= {"onset": self._at(command.onset_ns), "silent": self._at(command.held_ns)}

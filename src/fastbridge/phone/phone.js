@@ -218,7 +218,8 @@ function showBargeIn(known, feed) {
   const outcome = known.outcome ?? "held";
   const from = feed.here(known.onset ?? known.trigger);
   const silentAt = known.confirmed ?? known.silent;
-  const server = silentAt === undefined ? null : silentAt - (known.onset ?? known.trigger);
+  // Where nothing was audible yet, nothing fell silent: there is no time to it.
+  const server = silentAt === undefined || !known.audible ? null : silentAt - (known.onset ?? known.trigger);
   const own = silentAt === undefined ? null : interruptions.match(feed.here(silentAt));
   const all = { ...known, server, own: own?.ms ?? null };
   interruptions.known.set(known.n, all);
