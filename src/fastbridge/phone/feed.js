@@ -5,7 +5,7 @@
 //   feed.close();
 //
 // `feed.here(t)` turns the call's milliseconds into this page's: the least delay seen so far is
-// taken for none. A call that is not there yet, or is another worker's, is asked for again.
+// taken for none. A call that another worker of the port has is asked for again.
 
 const RETRY_MS = 100;
 const TRIES_MAX = 60;

@@ -4,7 +4,6 @@
 
 const LOUD = 0.01; // -40 dBFS
 const QUIET_SECONDS = 0.3; // a sound after so much quiet is a new onset
-const FRAME_SECONDS = 0.02;
 const STALE_SECONDS = 3; // a cut so long after the caller was loud is not the caller's doing
 const MATCH_MS = 250;
 const KEPT = 100;
@@ -22,10 +21,10 @@ export class Interruptions {
     this.start = Infinity;
   }
 
-  // A frame of the microphone; `at` is the time of its end.
-  voice(level, at) {
+  // A piece of the microphone's audio, `seconds` long; `at` is the time of its end.
+  voice(level, at, seconds) {
     if (level < LOUD) return;
-    if (at - this.loud > QUIET_SECONDS) this.onset = at - FRAME_SECONDS;
+    if (at - this.loud > QUIET_SECONDS) this.onset = at - seconds;
     this.loud = at;
   }
 

@@ -124,7 +124,7 @@ class Call {
     };
     stream.onmark = (mark) => this.ear.port.postMessage({ mark });
     stream.onclear = () => this.ear.port.postMessage({ clear: true });
-    stream.addEventListener("started", () => {
+    stream.addEventListener("answered", () => {
       say("Connected. Listen, and interrupt.");
       this.look(given);
     });
@@ -161,9 +161,10 @@ class Call {
   }
 
   spoke({ frame, at }) {
-    const loud = rms(frame);
-    lanes.push("voice", this.page(at), loud);
-    interruptions.voice(loud, at);
+    lanes.push("voice", this.page(at), rms(frame));
+    const half = frame.length / 2; // 10 ms
+    interruptions.voice(rms(frame.subarray(0, half)), at - 0.01, 0.01);
+    interruptions.voice(rms(frame.subarray(half)), at, 0.01);
     this.stream.media(frame);
   }
 

@@ -24,6 +24,7 @@ export class Stream extends EventTarget {
     this.chunk = 0;
     this.dropped = 0;
     this.hasStarted = false;
+    this.isAnswered = false;
     this.onmedia = () => {};
     this.onmark = () => {};
     this.onclear = () => {};
@@ -58,7 +59,6 @@ export class Stream extends EventTarget {
     });
     this.hasStarted = true;
     this.began = performance.now();
-    this.dispatchEvent(new Event("started"));
   }
 
   receive(text) {
@@ -67,6 +67,10 @@ export class Stream extends EventTarget {
       message = JSON.parse(text);
     } catch {
       return;
+    }
+    if (!this.isAnswered) {
+      this.isAnswered = true; // the server knows the call now
+      this.dispatchEvent(new Event("answered"));
     }
     if (message.event === "media") this.onmedia(bytesOf(message.media.payload));
     else if (message.event === "mark") this.onmark(message.mark.name);
