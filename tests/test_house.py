@@ -74,6 +74,7 @@ FLOORS = {
     "picture": 7,
     "doctor": 7,
     "demo": 8,
+    "demo_phone": 8,
     "replay": 8,
     "cli": 9,
     "__main__": 10,
