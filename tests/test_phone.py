@@ -66,7 +66,7 @@ def test_a_recorded_voice_interrupts_the_ai_and_both_measure_the_same_silence(
     The page's time to silence, at its own ear, is within 40 ms of the server's. A pressed key
     reaches the server; axe finds nothing, before and in the call; hanging up leaves nothing.
     """
-    heard = write_microphone(tmp_path / "m.wav", [3.5, recorded("one-moment-please"), 5.0])
+    heard = write_microphone(tmp_path / "m.wav", [3.5, recorded("cannot-complete-as-dialed"), 5.0])
 
     async def story() -> None:
         ai = LocalAi()
