@@ -72,6 +72,9 @@ FLOORS = {
     "bridge": 6,
     "preflight": 5,
     "roster": 6.5,
+    "live": 6.5,
+    "pages": 4,
+    "phone": 6.5,
     "server": 7,
     "workers": 8,
     "local_ai": 7,
@@ -80,6 +83,7 @@ FLOORS = {
     "doctor": 7,
     "dashboards": 7,
     "demo": 8,
+    "demo_phone": 8,
     "replay": 8,
     "cli": 9,
     "__main__": 10,
@@ -99,6 +103,7 @@ BANNED_BELOW = {
 MAY_CREATE_TASKS = {
     *("bridge", "pacing", "server", "legs", "listening", "local_ai", "caller", "demo", "workers"),
     "tools",  # on a loop of its own
+    "live",
 }
 BANNED_NAMES = {
     "utils",

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
@@ -111,6 +111,16 @@ class Worker:
     watch: Callable[[Bridge, int], None] | None = None
 
 
+class Looker(Protocol):
+    """Somebody looks at a call while it runs (`live`): told of what is rare, never of audio."""
+
+    def performed(self, command: Command, now_ns: int) -> None:
+        """Take a command as it is performed."""
+
+    def ai_said(self, data: bytes, now_ns: int) -> None:
+        """Take a message of the AI that is no audio."""
+
+
 class CallLog(logging.LoggerAdapter[logging.Logger]):
     """Adds call id, label and generation to every line of a call."""
 
@@ -173,6 +183,8 @@ class Bridge:
         self._facts = CallFacts()
         self._runs: dict[str, ToolRun] = {}
         self._gaps = CallerGaps()
+        # Whoever looks at this call now; None: nobody.
+        self.looked_at_by: Looker | None = None
         self._head_bytes = self._tail_bytes = 0
 
     # ----------------------------------------------------------------- life
@@ -436,6 +448,8 @@ class Bridge:
             self.worker.totals.ai_faults[fault.reason] += 1
             self._log_fault("AI message refused", fault.reason, str(fault))
             return
+        if self.looked_at_by is not None and not isinstance(message, realtime.Delta):
+            self.looked_at_by.ai_said(data, now_ns)
         if message is None:
             return
         if isinstance(message, realtime.Delta):
@@ -472,6 +486,8 @@ class Bridge:
             self._DO[type(command)](self, command)
             if self.worker.observe is not None:
                 self.worker.observe(self, command, now_ns)
+            if self.looked_at_by is not None:
+                self.looked_at_by.performed(command, now_ns)
 
     def _do_clear(self, command: ClearCarrier) -> None:
         self._flushed_ns = time.monotonic_ns()  # the ring is silent: what follows is the wire

@@ -347,6 +347,11 @@ class Call(ToolTalk):
         """Return the caller's clock as it is by now, free of the jitter of what has arrived."""
         return ms_of_bytes(self.caller_clock.due_bytes(now_ns))
 
+    @property
+    def caller_level(self) -> int:
+        """Return the level of the caller's latest frame (mean 14-bit amplitude)."""
+        return self._levels[-1] if self._levels else 0
+
     def wants_detector(self, now_ns: int) -> bool:
         """Say whether a local detector should listen.
 

@@ -244,6 +244,37 @@ _READERS: Final[dict[str, Callable[[_Message], Event | None]]] = {
 }
 
 
+class Words(NamedTuple):
+    """Words of one side, for a picture of the call: a piece of them, or (`is_whole`) all."""
+
+    who: str
+    item_id: str
+    text: str
+    is_whole: bool
+
+
+_WORDS: Final = {
+    "response.output_audio_transcript.delta": ("ai", False),
+    "response.output_audio_transcript.done": ("ai", True),
+    "response.audio_transcript.delta": ("ai", False),
+    "response.audio_transcript.done": ("ai", True),
+    f"{_TRANSCRIPTION}.delta": ("caller", False),
+    f"{_TRANSCRIPTION}.completed": ("caller", True),
+}
+
+
+def read_words(data: bytes | str) -> Words | None:
+    """Return the words a message brings, None when it brings none (or is no message)."""
+    try:
+        message = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if message.type not in _WORDS:
+        return None
+    who, is_whole = _WORDS[message.type]
+    return Words(who, message.item_id, message.transcript if is_whole else message.delta, is_whole)
+
+
 # --------------------------------------------------------------------------- to the AI
 
 
