@@ -121,6 +121,8 @@ class Call(ToolTalk):
         self._clear: _Clear | None = None
         self._protection = GreetingProtection.of(settings)
         # The levels of the latest caller frames: a sound is reported after it began.
+        # When the caller's latest sound ended, as our own ears heard it; 0: none did.
+        self._quiet_since_ns = 0
         self._levels: deque[int] = deque(maxlen=LEVELS_KEPT)
         self._padding_ms = settings.vad_prefix_padding_ms
         is_server_vad = settings.turn_detection == "server_vad"
@@ -160,7 +162,7 @@ class Call(ToolTalk):
             return
         self.counts.turns_forced += 1
         self._is_turn_forced = True
-        self.wait.begin("turn", self._loud_ns or now_ns, now_ns)
+        self.wait.begin("turn", self._quiet_since_ns or now_ns, now_ns)
         self._note("the AI did not hear the caller's turn: ended by the bridge", "warning")
         self._commands.append(CommitInput())
         self._request(Ask(AI_TALK), now_ns)
@@ -405,12 +407,7 @@ class Call(ToolTalk):
         if one is not None:
             one.probability = max(one.probability, spurt.peak)
         if spurt.stage is Stage.ENDED:
-            if self._turn_due_ns != NEVER_NS:
-                self._turn_due_ns = now_ns + TURN_PATIENCE_NS
-            if one is not None and one.is_local:
-                end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
-                ended_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
-                self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+            self._spurt_ended(spurt, now_ns)
             return
         if one is not None and one.is_local:
             one.is_sure = one.is_sure or spurt.stage is Stage.SURE
@@ -433,6 +430,16 @@ class Call(ToolTalk):
             if item_id in self._noise_items and now_ns - reported_ns < ECHO_ITEM_NS:
                 self._noise_items.remove(item_id)
                 one.items.add(item_id)
+
+    def _spurt_ended(self, spurt: Spurt, now_ns: int) -> None:
+        """The caller's sound is over: when it ended counts, not when that became known."""
+        if self._turn_due_ns != NEVER_NS:
+            self._turn_due_ns = now_ns + TURN_PATIENCE_NS
+        end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
+        self._quiet_since_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
+        one = self.judge.candidate
+        if one is not None and one.is_local:
+            self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
 
     @property
     def rules_guarded(self) -> bool:

@@ -80,9 +80,7 @@ def _parser(named: Collection[str]) -> argparse.ArgumentParser:
     dashboards = commands.add_parser(
         "dashboards", help="Grafana dashboards, alert rules, provisioning: to a folder or a Grafana"
     )
-    _add_heavy_arguments(
-        named, call=call, replay=replay, simulate=simulate, dashboards=dashboards
-    )
+    _add_heavy_arguments(named, call=call, replay=replay, simulate=simulate, dashboards=dashboards)
 
     ai = commands.add_parser("ai", help="run the embedded AI on a port of its own")
     ai.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")

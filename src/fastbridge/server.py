@@ -31,8 +31,8 @@ from fastbridge.legs.ai import AiDoor
 from fastbridge.legs.carrier import CarrierLeg, upgrade
 from fastbridge.listening import engine
 from fastbridge.listening.rounds import Scorer
-from fastbridge.loop_lag import LoopLag
 from fastbridge.live import LiveOffice
+from fastbridge.loop_lag import LoopLag
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
 from fastbridge.roster import Alone, Group, GroupSilentError, Roster
@@ -265,7 +265,7 @@ class Front:
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of this process alone."""
         self._collector.is_draining = self.is_draining
-        return self._collector.collect()
+        return chain(self._collector.collect(), self.live.families())
 
     def _make_collector(self) -> Collector:
         worker = self.worker
@@ -279,7 +279,6 @@ class Front:
             ears=None if worker.listening is None else worker.listening.counts,
             journal=worker.journal,
         )
-        return chain(collector.collect(), self.live.families())
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer a Prometheus scrape, for all processes behind this port."""
