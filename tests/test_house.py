@@ -68,6 +68,7 @@ FLOORS = {
     "rerun": 5,
     "totals": 5,
     "metrics": 5.5,
+    "tracing": 5,
     "tool_loading": 6,
     "bridge": 6,
     "preflight": 5,

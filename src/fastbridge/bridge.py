@@ -70,6 +70,7 @@ from fastbridge.pacing import Heartbeat
 from fastbridge.speech import Stage
 from fastbridge.tools import CallFacts, ToolBox, ToolOutput, ToolRequest, ToolRun
 from fastbridge.totals import Totals
+from fastbridge.tracing import CallTrace, Traces
 from fastbridge.wire import realtime
 from fastbridge.wire.dialect import MakeDialect
 from fastbridge.wire.faults import AiError, CarrierError
@@ -102,6 +103,8 @@ class Worker:
     # The functions the AI may call, in threads of their own; an empty box answers "unknown".
     tools: ToolBox = field(default_factory=ToolBox)
     totals: Totals = field(default_factory=Totals)
+    # A trace for each call; None: none, and nothing of OpenTelemetry is loaded.
+    traces: Traces | None = None
     # The carrier's words, made anew for each call.
     dialect: MakeDialect = TwilioStream
     # Says why a stream is refused, "" when it is welcome.
@@ -170,6 +173,9 @@ class Bridge:
         self._cleared_ns = self._flushed_ns = 0
         self.carrier_name = self.stream.name
         self.silence_worst_ns = 0
+        self._trace: CallTrace | None = None
+        if worker.traces is not None:
+            self._trace = worker.traces.begin(now_ns)
         self.log = CallLog(LOG, {"bridge": self})
         self.ai: AiLeg | None = None
         self._ai_task: asyncio.Task[None] | None = None
@@ -211,7 +217,11 @@ class Bridge:
                 if isinstance(self.call, RecordedCall):
                     self.call.finish()
                 self.ring.close()
-            self.log.info("call ended", fields=self._summary())
+            summary = self._summary()
+            self.log.info("call ended", fields=summary)
+            if self._trace is not None:
+                told = {"call_sid": self.call.call_sid, "carrier": self.carrier_name, **summary}
+                self._trace.end(told, time.monotonic_ns())
 
     def _bug(self) -> None:
         """A bug of ours: count it, say where, end this call; no other notices."""
@@ -304,13 +314,17 @@ class Bridge:
             self._handle(event)
             # What a carrier adds may name people: only when it is asked for.
             is_asked = self.worker.settings.log_personal == "on"
-            personal = {"parameters": told} if is_asked else {}
-            self.log.info("call started", fields={"walk": self.walk(), **personal})
+            more: dict[str, object] = {"parameters": told} if is_asked else {}
+            if self._trace is not None:
+                more["trace_id"] = self._trace.trace_id
+            self.log.info("call started", fields={"walk": self.walk(), **more})
             return
         self._handle(event)
         answer = self.call.wait.take()
         if answer is not None:
             self.worker.totals.answered(answer)
+            if self._trace is not None:
+                self._trace.answered(answer, time.monotonic_ns())
 
     def _carrier_fault(self, fault: CarrierError) -> None:
         self.worker.totals.carrier_faults[fault.reason] += 1
@@ -460,6 +474,8 @@ class Bridge:
             if isinstance(message, AiErrored):
                 self.worker.totals.ai_erred(message.code)
             self._handle(message, now_ns)
+            if self._trace is not None:
+                self._trace.told(message, self.call, now_ns)
 
     # ----------------------------------------------------------------- commands
 
@@ -484,6 +500,8 @@ class Bridge:
         now_ns = time.monotonic_ns() if now_ns is None else now_ns
         for command in self.call.take_commands():
             self._DO[type(command)](self, command)
+            if self._trace is not None:
+                self._trace.performed(command, self.call, now_ns)
             if self.worker.observe is not None:
                 self.worker.observe(self, command, now_ns)
             if self.looked_at_by is not None:
@@ -540,6 +558,8 @@ class Bridge:
         """A function is done, or has failed; called on the loop, not within `run`."""
         del self._runs[output.call_id]
         self.worker.totals.tool_runs[output.outcome] += 1
+        if self._trace is not None:
+            self._trace.tool_done(output.call_id, output.outcome, time.monotonic_ns())
         try:
             self._handle(
                 ToolAnswered(output.call_id, output.output, output.outcome, output.end_reason)

@@ -50,6 +50,8 @@ KEPT: Final = {
     "journals_failed_total": "failed",
     "journal_bytes_total": "written_bytes",
 }
+# What becomes of the spans of traces.
+SPANS: Final = ("made", "exported", "failed", "refused")
 # Counters of `CallCounters` by their own names, and those that are exported under another.
 SAME: Final = (
     *("caller_frames", "bad_deltas", "backlog_full", "frames_sent", "holds", "resumes"),
@@ -108,8 +110,12 @@ class Collector:
         pool: PagePool | None = None,
         ears: object | None = None,
         journal: object | None = None,
+        spans: object | None = None,
     ) -> None:
-        """Take what is read: `ears` has the attributes of `HEARD`, `journal` those of `KEPT`."""
+        """Take what is read.
+
+        `ears` has the attributes of `HEARD`, `journal` those of `KEPT`, `spans` of `SPANS`.
+        """
         self._totals = totals
         self._heartbeat = heartbeat
         self._version = version
@@ -117,6 +123,7 @@ class Collector:
         self._lag = lag or LoopLag()
         self._pool = pool
         self._parts = ((ears, HEARD), (journal, KEPT))
+        self._spans = spans
         self._processes = _process_collector()
         self.is_draining = False
 
@@ -228,6 +235,7 @@ class Collector:
             "ai_faults_total": _one_label(totals.ai_faults, ("not_json", "wrong_schema")),
             "ai_errors_total": _one_label(totals.ai_errors, (*AI_ERROR_CODES, OTHER)),
             "tool_runs_total": _one_label(totals.tool_runs, TOOL_OUTCOMES),
+            "trace_spans_total": _one_label({n: getattr(self._spans, n, 0) for n in SPANS}, ()),
             "tick_lateness_recent_seconds": _quantiles(self._heartbeat.recent, now_ns),
             "loop_lag_recent_seconds": _quantiles(self._lag.recent, now_ns),
         }

@@ -39,6 +39,7 @@ from fastbridge.roster import Alone, Group, GroupSilentError, Roster
 from fastbridge.tool_loading import load_tools
 from fastbridge.tools import ToolBox
 from fastbridge.totals import Totals
+from fastbridge.tracing import Traces
 from fastbridge.wire.dialect import MakeDialect
 from fastbridge.wire.twilio import TwilioStream
 
@@ -85,6 +86,7 @@ class Front:
             journal=_journal(settings),
             tools=load_tools(settings, tools),
             totals=Totals(settings.metrics_calls_max),
+            traces=Traces.of(settings),
             admit=self._admit,
         )
         self.totals = self.worker.totals
@@ -133,6 +135,8 @@ class Front:
             await asyncio.to_thread(self.worker.journal.close)
         if not await asyncio.to_thread(self.worker.tools.close):
             LOG.warning("a tool did not come back: it is left behind")
+        if self.worker.traces is not None:
+            await asyncio.to_thread(self.worker.traces.close)
         await self.worker.door.close()
 
     # ----------------------------------------------------------------- admission
@@ -278,6 +282,7 @@ class Front:
             pool=worker.pool,
             ears=None if worker.listening is None else worker.listening.counts,
             journal=worker.journal,
+            spans=None if worker.traces is None else worker.traces.counts,
         )
 
     async def metrics(self, _: web.Request) -> web.Response:
