@@ -22,9 +22,9 @@ BLOCK: Final = FRAME_BYTES
 PARTS: Final = 24
 """Blocks of 20 ms of what was played that may still be in what comes back: 480 ms."""
 _FULL_SCALE: Final = 32768.0
-# How sure the filter keeps of the past from one block to the next: an echo path changes in seconds.
+# How much of the past holds from one block to the next: an echo path changes in seconds.
 _KEPT: Final = 0.9995**2
-# How unsure it is at first. Higher: it learns faster, and takes more of a caller for echo meanwhile.
+# How unsure it is at first. Higher: it learns faster, and takes more of a caller for echo.
 _UNSURE: Final = 0.003
 # How slowly the level of what is left is followed (a block).
 _SMOOTH: Final = 0.9
