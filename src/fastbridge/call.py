@@ -410,11 +410,7 @@ class Call(ToolTalk):
             self._spurt_ended(spurt, now_ns)
             return
         if one is not None and one.is_local:
-            one.is_sure = one.is_sure or spurt.stage is Stage.SURE
-            if spurt.stage is Stage.SURE and one.ended_ns:
-                # It goes on while its first part waits for a verdict.
-                onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
-                self._sound(onset_ns, now_ns, is_local=True)
+            self._goes_on(one, spurt, now_ns)
             return
         needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded
         if self.state(now_ns) is State.SILENT or (needs_more and spurt.stage is not Stage.SURE):
@@ -440,6 +436,18 @@ class Call(ToolTalk):
         one = self.judge.candidate
         if one is not None and one.is_local:
             self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
+
+    def _goes_on(self, one: Candidate, spurt: Spurt, now_ns: int) -> None:
+        """Take more of the sound that is judged: sure, or sure again while it waits for a verdict.
+
+        Only a sure part reopens it: a click a second would keep the answer held for ever.
+        """
+        if spurt.stage is not Stage.SURE:
+            return
+        one.is_sure = True
+        if one.ended_ns:
+            onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
+            self._sound(onset_ns, now_ns, is_local=True)
 
     @property
     def rules_guarded(self) -> bool:
