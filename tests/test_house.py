@@ -17,6 +17,7 @@ FLOORS = {
     "__init__": 0,
     "_ring": 0,
     "_clocks": 0,
+    "_lines": 0,
     "_scan": 0,
     "_websocket": 0,
     "mulaw": 0,

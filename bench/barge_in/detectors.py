@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbridge import mulaw
+from fastbridge._lines import PlayedLine
 from fastbridge._ring import measure_base64
 from fastbridge.caller.speech import VOICES as FOLDERS
-from fastbridge.echo_path import STEP_MS, WINDOW_MS, EchoPath, PlayedLine, correlate
+from fastbridge.echo_path import STEP_MS, WINDOW_MS, EchoPath, correlate
 from fastbridge.events import EchoMeasured
 from fastbridge.listening.rounds import Counters, Frame, Gate, Job, Mind, look
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SAMPLE_RATE_HZ, bytes_of_ms

@@ -12,7 +12,6 @@ between, so a barge-in is on the wire before anything else happens.
 from __future__ import annotations
 
 import asyncio
-import binascii
 import logging
 import time
 from collections import Counter
@@ -261,17 +260,17 @@ class Bridge:
         if call.has_commands:
             self._perform(now_ns)
         if self._ear is not None:
-            self._listen(self._ear, binascii.a2b_base64(payload), level, now_ns)
+            self._listen(self._ear, payload, count, level, now_ns)
 
-    def _listen(self, ear: Ear, sound: bytes, level: int, now_ns: int) -> None:
+    def _listen(self, ear: Ear, payload: str, count: int, level: int, now_ns: int) -> None:
         """Let our own detector hear a caller frame while there is what to interrupt."""
         call = self.call
         if ear.has_canceller is not call.is_echo_cancelled:
             self._handle(EchoCancelling(ear.has_canceller), now_ns)
         if call.wants_detector(now_ns):
-            ear.hear(sound, call.caller_ms, level)
+            ear.hear(payload, count, call.caller_ms, level)
         else:
-            ear.keep(sound, call.caller_ms)
+            ear.keep(payload, count, call.caller_ms)
 
     def _on_heard(self, event: SpeechScore | EchoMeasured) -> None:
         """The detector's thread has an answer; called on the loop."""
@@ -291,9 +290,9 @@ class Bridge:
 
     def _played(self, ear: Ear, message: bytes, now_ns: int) -> None:
         """Tell the ear what the caller will hear, and when on the caller's clock."""
-        sound = binascii.a2b_base64(message[self._head_bytes : -self._tail_bytes])
         ahead = self.call.playout.clock.unplayed(now_ns) - FRAME_BYTES
-        ear.played(sound, self.call.due_ms(now_ns) + max(ahead, 0) // BYTES_PER_MS)
+        at_ms = self.call.due_ms(now_ns) + max(ahead, 0) // BYTES_PER_MS
+        ear.played(message, self._head_bytes, self._tail_bytes, at_ms)
 
     def _carrier_event(self, event: Event) -> None:
         if isinstance(event, CarrierStarted):

@@ -77,12 +77,13 @@ class EchoFilter:
         self._played[1:] = self._played[:-1]
         self._played[0] = fft.rfft(self._recent)
         heard = self._played
-        echo = fft.irfft((heard * self._path).sum(0))[BLOCK:]
-        left = received.astype(np.float32) / np.float32(_FULL_SCALE) - echo.astype(np.float32)
-        error = fft.rfft(np.concatenate([np.zeros(BLOCK, np.float32), left]))
+        echo = fft.irfft((heard * self._path).sum(0))[BLOCK:].astype(np.float32)
+        left = received.astype(np.float32) / np.float32(_FULL_SCALE) - echo
+        error = fft.rfft(np.concatenate([np.zeros(BLOCK, np.float32), left])).astype(np.complex64)
         self._learn(error)
         self._compare(left, echo)
-        return np.clip(left * _FULL_SCALE, -32768, 32767).astype(np.int16)
+        clean: NDArray[np.int16] = np.clip(left * _FULL_SCALE, -32768, 32767).astype(np.int16)
+        return clean
 
     def shaken(self) -> None:
         """Doubt where the known path lies: what is played began anew, and lies where it is guessed.
