@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,27 @@ def test_a_scrape_has_what_the_list_says_and_no_label_that_names_a_call() -> Non
             for one in FAMILIES:
                 if one.name not in GROUP_ONLY | PER_CALL:
                     assert f"# HELP {one.full_name} {one.help}\n" in text
+
+    run(story)
+
+
+def test_promtool_finds_nothing_to_say_about_a_scrape() -> None:
+    """Prometheus' own linter of names, units, labels and help texts is content."""
+
+    async def story() -> None:
+        ai = RudeAi()
+        async with (
+            ai.listening() as url,
+            bridge(settings_for(url)) as rig,
+            rig.session.get(f"{rig.http}/metrics") as answer,
+        ):
+            text = await answer.text()
+        program = shutil.which("promtool")
+        assert program is not None, "missing: promtool; apt-get install prometheus"
+        ran = subprocess.run(  # noqa: S603, ASYNC221  our own words; nothing else runs here
+            [program, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+        )
+        assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
     run(story)
 
