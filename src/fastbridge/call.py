@@ -43,7 +43,7 @@ from fastbridge.events import (
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import EnergyRules, Rules, SileroRules, Spurt, Stage, limits_from
+from fastbridge.speech import Spurt, Stage, rules_for
 from fastbridge.talk import Act, Candidate, Cue, State
 from fastbridge.tool_talk import ToolTalk
 
@@ -81,25 +81,13 @@ class _Clear:
     sound: Candidate
 
 
-def _rules_of(settings: Settings) -> Rules | None:
-    """Return the local detector's rules, None when the AI's events are all there is."""
-    if settings.barge_in == "server":
-        return None
-    if settings.detector == "silero":
-        hold_on = settings.hold_on_probability
-        return SileroRules(limits_from(hold_on), quiet_level=settings.energy_floor)
-    if settings.detector == "energy":
-        return EnergyRules(quiet_level=settings.energy_floor)
-    return None
-
-
 class Call(ToolTalk):
     """One bridged call: the answers, and the caller who may interrupt them."""
 
     def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
         super().__init__(settings, ring, now_ns)
         self.caller_clock = InputClock()
-        self.rules = _rules_of(settings)
+        self.rules = rules_for(settings)
         self.echo = EchoMeasured(has_echo=False)
         # When the bridge ends the caller's turn itself, should the AI not have heard it.
         self._turn_due_ns = NEVER_NS

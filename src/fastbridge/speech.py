@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from fastbridge._clocks import Loudness, NoiseFloor
+from fastbridge.config import Settings
 from fastbridge.mulaw import FRAME_MS
 
 __all__ = [
@@ -399,3 +400,15 @@ class EnergyRules:
     def _spurt(self, stage: Stage, at_ms: int) -> Spurt:
         ended_ms = self._loudness.loud_ms
         return Spurt(stage, at_ms, self._began_ms, ended_ms, self._was_sure, self._peak)
+
+
+def rules_for(settings: Settings) -> Rules | None:
+    """Return a call's rules, None when the AI's events are all there is."""
+    if settings.barge_in == "server":
+        return None
+    if settings.detector == "silero":
+        hold_on = settings.hold_on_probability
+        return SileroRules(limits_from(hold_on), quiet_level=settings.energy_floor)
+    if settings.detector == "energy":
+        return EnergyRules(quiet_level=settings.energy_floor)
+    return None
