@@ -43,7 +43,7 @@ from fastbridge.events import (
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import Spurt, Stage, rules_for
+from fastbridge.speech import EnergyRules, Spurt, Stage, rules_for
 from fastbridge.talk import Act, Candidate, Cue, State
 from fastbridge.tool_talk import ToolTalk
 
