@@ -58,6 +58,7 @@ def table() -> Callable[[str], None]:
     return TABLES.append
 
 
+@pytest.hookimpl(trylast=True)  # behind pytest-benchmark's tables: the end is what is read
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the tables and every target with its figure."""
     for text in TABLES:

@@ -23,7 +23,14 @@ PROGRAMS = {
     "espeak-ng": "espeak-ng",
     "valgrind": "valgrind",
     "prometheus": "prometheus",
+    "chromium": "chromium",
+    "clang": "clang",
+    "spin": "spin",
+    "gcc-aarch64-linux-gnu": "aarch64-linux-gnu-gcc",
+    "qemu-user": "qemu-aarch64",
 }
+# Debian package -> a file of it that tests/prove links.
+FILES = {"libc6-dev-arm64-cross": Path("/usr/aarch64-linux-gnu/lib/libc.a")}
 # Debian package -> a file of it that `make bench` compiles against.
 RIVALS = {
     "g++": Path("/usr/bin/g++"),
@@ -33,7 +40,7 @@ RIVALS = {
 
 def missing(*, is_bench: bool = False) -> list[str]:
     """Return the packages whose recordings, programs or (for the bench) headers are not there."""
-    files = RECORDINGS | (RIVALS if is_bench else {})
+    files = {**RECORDINGS, **FILES, **(RIVALS if is_bench else {})}
     return [package for package, path in files.items() if not path.exists()] + [
         package for package, program in PROGRAMS.items() if shutil.which(program) is None
     ]

@@ -72,3 +72,23 @@ def test_loudness_is_the_slow_one(levels: list[int], ratio: float, quiet: int) -
             judge.began_ms,
             judge.loud_ms,
         )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.integers(-50, 50), st.integers(-20_000, 20_000), st.none()),
+            st.integers(1, 1600),
+        ),
+        max_size=80,
+    )
+)
+def test_the_gaps_are_the_slow_ones(steps: list[tuple[int | None, int]]) -> None:
+    """Timestamps that follow, jitter, jump or are missing: the same bytes, the same jumps."""
+    quick, judge, end_ms = fast.CallerGaps(), slow.CallerGaps(), 1_000
+    for off_ms, count in steps:
+        at_ms = -1 if off_ms is None else end_ms + off_ms
+        assert quick.missing_bytes(at_ms, count) == judge.missing_bytes(at_ms, count)
+        end_ms = max(at_ms, 0) + count // 8
+    assert quick.jumps == judge.jumps

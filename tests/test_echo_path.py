@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fastbridge import mulaw
+from fastbridge._lines import PlayedLine
 from fastbridge.echo_path import (
     WINDOW_MS,
     Comparison,
     EchoPath,
-    PlayedLine,
     ProbeLimits,
     correlate,
 )

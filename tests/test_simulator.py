@@ -87,14 +87,15 @@ HAPPENINGS = (
 
 
 @pytest.fixture(scope="module")
-def tally() -> Tally:
-    """Simulate seeds 0..499 once, a minute each, on every processor."""
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Simulate seeds 0..499 once, a minute each, on every processor; say how much that was."""
     began = time.perf_counter()
     whole = Tally()
     for part in many(range(CALLS), seconds=SECONDS):
         whole.add(part)
     took_s = time.perf_counter() - began
-    print(f"\n{whole.calls} calls of {SECONDS} s: {whole.steps} steps in {took_s:.1f} s")
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print(f"\n{whole.calls} calls of {SECONDS} s: {whole.steps} steps in {took_s:.1f} s")
     return whole
 
 

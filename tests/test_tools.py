@@ -96,6 +96,10 @@ def test_synchronous_and_asynchronous_tools_run_off_the_media_loop() -> None:
     ("arguments", "part"),
     [
         ("{", "not JSON"),
+        pytest.param("[" * 20_000, "fit the schema", id="deep 1"),
+        pytest.param(
+            '{"number": ' + "[" * 20_000 + "]" * 20_000 + "}", "fit the schema", id="deep 2"
+        ),
         ("[]", "fit the schema"),
         ("{}", "`number`"),
         ('{"number": "seven"}', "$.number"),
@@ -125,6 +129,12 @@ def test_arguments_that_do_not_fit_are_answered(arguments: str, part: str) -> No
     ("arguments", "part"),
     [
         ('{"size": "huge"}', "one of"),
+        ('{"size": "small", "flag": true}', "one of"),
+        pytest.param(
+            '{"size": "small", "more": ' + "[" * 20_000 + "]" * 20_000 + "}",
+            "not JSON",
+            id="deep 3",
+        ),
         ("{}", "missing"),
         ('{"size": "small", "count": 0}', "minimum"),
         ('{"size": "small", "names": [1]}', "$.names[0]"),
@@ -142,6 +152,7 @@ def test_an_explicit_schema_is_checked(arguments: str, part: str) -> None:
             "size": {"type": "string", "enum": ["small", "large"]},
             "count": {"type": "integer", "minimum": 1},
             "names": {"type": "array", "items": {"type": "string"}},
+            "flag": {"enum": [0, 1]},
         },
         "required": ["size"],
         "additionalProperties": False,

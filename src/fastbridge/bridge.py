@@ -12,14 +12,13 @@ between, so a barge-in is on the wire before anything else happens.
 from __future__ import annotations
 
 import asyncio
-import binascii
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
@@ -114,6 +113,16 @@ class Worker:
     watch: Callable[[Bridge, int], None] | None = None
 
 
+class Looker(Protocol):
+    """Somebody looks at a call while it runs (`live`): told of what is rare, never of audio."""
+
+    def performed(self, command: Command, now_ns: int) -> None:
+        """Take a command as it is performed."""
+
+    def ai_said(self, data: bytes, now_ns: int) -> None:
+        """Take a message of the AI that is no audio."""
+
+
 class CallLog(logging.LoggerAdapter[logging.Logger]):
     """Adds call id, label and generation to every line of a call."""
 
@@ -179,6 +188,8 @@ class Bridge:
         self._facts = CallFacts()
         self._runs: dict[str, ToolRun] = {}
         self._gaps = CallerGaps()
+        # Whoever looks at this call now; None: nobody.
+        self.looked_at_by: Looker | None = None
         self._head_bytes = self._tail_bytes = 0
 
     # ----------------------------------------------------------------- life
@@ -249,17 +260,17 @@ class Bridge:
         if call.has_commands:
             self._perform(now_ns)
         if self._ear is not None:
-            self._listen(self._ear, binascii.a2b_base64(payload), level, now_ns)
+            self._listen(self._ear, payload, count, level, now_ns)
 
-    def _listen(self, ear: Ear, sound: bytes, level: int, now_ns: int) -> None:
+    def _listen(self, ear: Ear, payload: str, count: int, level: int, now_ns: int) -> None:
         """Let our own detector hear a caller frame while there is what to interrupt."""
         call = self.call
         if ear.has_canceller is not call.is_echo_cancelled:
             self._handle(EchoCancelling(ear.has_canceller), now_ns)
         if call.wants_detector(now_ns):
-            ear.hear(sound, call.caller_ms, level)
+            ear.hear(payload, count, call.caller_ms, level)
         else:
-            ear.keep(sound, call.caller_ms)
+            ear.keep(payload, count, call.caller_ms)
 
     def _on_heard(self, event: SpeechScore | EchoMeasured) -> None:
         """The detector's thread has an answer; called on the loop."""
@@ -279,9 +290,9 @@ class Bridge:
 
     def _played(self, ear: Ear, message: bytes, now_ns: int) -> None:
         """Tell the ear what the caller will hear, and when on the caller's clock."""
-        sound = binascii.a2b_base64(message[self._head_bytes : -self._tail_bytes])
         ahead = self.call.playout.clock.unplayed(now_ns) - FRAME_BYTES
-        ear.played(sound, self.call.caller_ms + max(ahead, 0) // BYTES_PER_MS)
+        at_ms = self.call.due_ms(now_ns) + max(ahead, 0) // BYTES_PER_MS
+        ear.played(message, self._head_bytes, self._tail_bytes, at_ms)
 
     def _carrier_event(self, event: Event) -> None:
         if isinstance(event, CarrierStarted):
@@ -450,6 +461,8 @@ class Bridge:
             self.worker.totals.ai_faults[fault.reason] += 1
             self._log_fault("AI message refused", fault.reason, str(fault))
             return
+        if self.looked_at_by is not None and not isinstance(message, realtime.Delta):
+            self.looked_at_by.ai_said(data, now_ns)
         if message is None:
             return
         if isinstance(message, realtime.Delta):
@@ -490,11 +503,13 @@ class Bridge:
                 self._trace.performed(command, self.call, now_ns)
             if self.worker.observe is not None:
                 self.worker.observe(self, command, now_ns)
+            if self.looked_at_by is not None:
+                self.looked_at_by.performed(command, now_ns)
 
     def _do_clear(self, command: ClearCarrier) -> None:
         self._flushed_ns = time.monotonic_ns()  # the ring is silent: what follows is the wire
         if self._ear is not None:
-            self._ear.cut(self.call.caller_ms)
+            self._ear.cut(self.call.due_ms(time.monotonic_ns()))
         self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
         self._cleared_ns = time.monotonic_ns()
 

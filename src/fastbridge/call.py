@@ -57,11 +57,9 @@ REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 SPEECH_PATIENCE_NS: Final = 30_000 * NS_PER_MS
 # A sound the rules never became sure of is given up after so long; looked at in these steps.
 UNSURE_PATIENCE_NS: Final = 2_000 * NS_PER_MS
-UNSURE_STEP_NS: Final = 100 * NS_PER_MS
-# A sound that was quiet for so long at its deadline may be over: the rules know within so long.
-QUIET_NS: Final = 80 * NS_PER_MS
-QUIET_PATIENCE_NS: Final = 450 * NS_PER_MS
-LOUD_RATIO: Final = 3
+UNSURE_STEP_NS: Final = 40 * NS_PER_MS
+# What the rules know of a sound is so much behind at its deadline: a window, a frame, a round.
+KNOWN_LATE_MS: Final = 100
 # An item the AI opened on our echo is the caller's when our own ears hear one so soon after.
 ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
 # What may be echo waits so long for its cleaned twin, and for our own ears to judge it.
@@ -112,8 +110,6 @@ class Call(ToolTalk):
         self._stopped_ns = 0
         # The latest item the AI opened on our echo, and when: the caller may be in it too.
         self._echo_item = ("", 0)
-        self._loud_ns = 0
-        self._loud_level = LOUD_RATIO * settings.energy_floor
         self.line = DelayLine(ECHO_WAIT_MS)
         # Where the latest sound of our own ears began, on the caller's clock.
         self._spurt_began_ms = 0
@@ -125,6 +121,8 @@ class Call(ToolTalk):
         self._clear: _Clear | None = None
         self._protection = GreetingProtection.of(settings)
         # The levels of the latest caller frames: a sound is reported after it began.
+        # When the caller's latest sound ended, as our own ears heard it; 0: none did.
+        self._quiet_since_ns = 0
         self._levels: deque[int] = deque(maxlen=LEVELS_KEPT)
         self._padding_ms = settings.vad_prefix_padding_ms
         is_server_vad = settings.turn_detection == "server_vad"
@@ -164,7 +162,7 @@ class Call(ToolTalk):
             return
         self.counts.turns_forced += 1
         self._is_turn_forced = True
-        self.wait.begin("turn", self._loud_ns or now_ns, now_ns)
+        self.wait.begin("turn", self._quiet_since_ns or now_ns, now_ns)
         self._note("the AI did not hear the caller's turn: ended by the bridge", "warning")
         self._commands.append(CommitInput())
         self._request(Ask(AI_TALK), now_ns)
@@ -347,6 +345,15 @@ class Call(ToolTalk):
         """Return the caller's clock: milliseconds of caller audio received."""
         return ms_of_bytes(self.caller_clock.appended_bytes)
 
+    def due_ms(self, now_ns: int) -> int:
+        """Return the caller's clock as it is by now, free of the jitter of what has arrived."""
+        return ms_of_bytes(self.caller_clock.due_bytes(now_ns))
+
+    @property
+    def caller_level(self) -> int:
+        """Return the level of the caller's latest frame (mean 14-bit amplitude)."""
+        return self._levels[-1] if self._levels else 0
+
     def wants_detector(self, now_ns: int) -> bool:
         """Say whether a local detector should listen.
 
@@ -370,8 +377,6 @@ class Call(ToolTalk):
         assert rules is not None  # noqa: S101  the caller has looked
         doubts = self.echo.has_echo and not self.is_echo_cancelled
         rules.is_guarded = doubts and self.playout.is_audible(now_ns)
-        if level > self._loud_level:
-            self._loud_ns = now_ns
         if self._hears_cleaned:
             return
         spurt = rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
@@ -402,15 +407,10 @@ class Call(ToolTalk):
         if one is not None:
             one.probability = max(one.probability, spurt.peak)
         if spurt.stage is Stage.ENDED:
-            if self._turn_due_ns != NEVER_NS:
-                self._turn_due_ns = now_ns + TURN_PATIENCE_NS
-            if one is not None and one.is_local:
-                end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
-                ended_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
-                self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+            self._spurt_ended(spurt, now_ns)
             return
         if one is not None and one.is_local:
-            one.is_sure = one.is_sure or spurt.stage is Stage.SURE
+            self._goes_on(one, spurt, now_ns)
             return
         needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded
         if self.state(now_ns) is State.SILENT or (needs_more and spurt.stage is not Stage.SURE):
@@ -427,27 +427,52 @@ class Call(ToolTalk):
                 self._noise_items.remove(item_id)
                 one.items.add(item_id)
 
+    def _spurt_ended(self, spurt: Spurt, now_ns: int) -> None:
+        """The caller's sound is over: when it ended counts, not when that became known."""
+        if self._turn_due_ns != NEVER_NS:
+            self._turn_due_ns = now_ns + TURN_PATIENCE_NS
+        end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
+        self._quiet_since_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
+        one = self.judge.candidate
+        if one is not None and one.is_local:
+            self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
+
+    def _goes_on(self, one: Candidate, spurt: Spurt, now_ns: int) -> None:
+        """Take more of the sound that is judged: sure, or sure again while it waits for a verdict.
+
+        Only a sure part reopens it: a click a second would keep the answer held for ever.
+        """
+        if spurt.stage is not Stage.SURE:
+            return
+        one.is_sure = True
+        if one.ended_ns:
+            onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
+            self._sound(onset_ns, now_ns, is_local=True)
+
     @property
     def rules_guarded(self) -> bool:
         """Say whether our own voice may be coming back right now."""
         return self.rules is not None and self.rules.is_guarded
 
     def _watch_local(self, now_ns: int) -> None:
-        """A local sound lasts only while the rules are sure; an unsure one is not speech yet."""
+        """A local sound lasts only as long as the rules know it to; an unsure one is no speech.
+
+        What the rules know may be late (a busy machine): then the deadline waits for them. They
+        tell the end of every sound, by its level alone when no scores come.
+        """
         one = self.judge.candidate
         if one is None or not one.is_local or one.is_parked or now_ns < one.deadline_ns:
             return
         if one.cue_at_deadline is not Cue.LASTED:
             return
-        if one.is_sure and now_ns - self._loud_ns > QUIET_NS:
-            # It has fallen quiet: whether it was over is told within the detector's hangover.
-            if now_ns - self._loud_ns < QUIET_PATIENCE_NS:
-                one.deadline_ns = now_ns + UNSURE_STEP_NS
-        elif not one.is_sure:
-            if now_ns - one.trigger_ns > UNSURE_PATIENCE_NS:
-                self._act(self.judge.ended(self.state(now_ns), one.onset_ns, now_ns), now_ns)
-            else:
-                one.deadline_ns = now_ns + UNSURE_STEP_NS
+        known_ms = self.rules.lasted_ms if self.rules is not None and one.is_sure else 0
+        if one.is_sure and one.earlier_ms + known_ms + KNOWN_LATE_MS >= self.settings.commit_ms:
+            return
+        if now_ns - max(one.trigger_ns, one.begun_ns) > UNSURE_PATIENCE_NS:
+            ended_ns = one.begun_ns + known_ms * NS_PER_MS
+            self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+        else:
+            one.deadline_ns = now_ns + UNSURE_STEP_NS
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""

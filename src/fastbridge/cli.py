@@ -59,13 +59,28 @@ def _parser(named: Collection[str]) -> argparse.ArgumentParser:
     )
     demo.add_argument("--out", default="demo-out", help="folder for the WAV and the picture")
     demo.add_argument("--rtt-ms", type=float, default=80.0, help="round trip to the carrier (80)")
+    demo.add_argument(
+        "--phone",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="end by serving the browser phone until Ctrl-C (default: on a terminal only)",
+    )
+    demo.add_argument(
+        "--ai",
+        choices=("embedded", "openai"),
+        default="embedded",
+        help="openai: no staged call, only the phone, with the AI your settings name",
+    )
     demo.set_defaults(run=_demo)
 
     call = commands.add_parser("call", help="call a running bridge as a carrier would")
     call.set_defaults(run=_call)
     replay = commands.add_parser("replay", help="run a journal again, and draw it")
     simulate = commands.add_parser("simulate", help="simulate calls, every rule after every step")
-    _add_heavy_arguments(named, call=call, replay=replay, simulate=simulate)
+    dashboards = commands.add_parser(
+        "dashboards", help="Grafana dashboards, alert rules, provisioning: to a folder or a Grafana"
+    )
+    _add_heavy_arguments(named, call=call, replay=replay, simulate=simulate, dashboards=dashboards)
 
     ai = commands.add_parser("ai", help="run the embedded AI on a port of its own")
     ai.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
@@ -93,6 +108,11 @@ def _add_heavy_arguments(named: Collection[str], **parsers: argparse.ArgumentPar
 
         simulate.add_arguments(parsers["simulate"])
         parsers["simulate"].set_defaults(run=simulate.run)
+    if "dashboards" in named:
+        from fastbridge.dashboards import command as dashboards
+
+        dashboards.add_arguments(parsers["dashboards"])
+        parsers["dashboards"].set_defaults(run=dashboards.run)
 
 
 def settings_from(**overrides: object) -> Settings:
@@ -139,16 +159,43 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from fastbridge import demo, logs
+    from fastbridge import demo, demo_phone, logs
     from fastbridge.local_ai.voice import VoiceMissingError
     from fastbridge.silero import DetectorMissingError
 
     logs.set_up("text", "error")
     try:
-        return int(event_loop.run(demo.run(Path(arguments.out), rtt_ms=arguments.rtt_ms)))
+        if arguments.ai == "openai":
+            return _demo_openai(arguments)
+        code = int(event_loop.run(demo.run(Path(arguments.out), rtt_ms=arguments.rtt_ms)))
+        if code == 0 and demo_phone.is_wanted(sys.stdout, asked=arguments.phone):
+            event_loop.run(demo_phone.serve(Settings(greeting=demo.GREETING)))
     except (DetectorMissingError, VoiceMissingError) as problem:
         print(f"fastbridge: {problem}", file=sys.stderr)
         return EXIT_FAILED
+    return code
+
+
+def _demo_openai(arguments: argparse.Namespace) -> int:
+    from fastbridge import demo_phone
+
+    settings = settings_from()
+    if settings.openai_api_key is None:
+        print(
+            "fastbridge: OPENAI_API_KEY is unset: --ai openai needs the key of the AI; set it, or "
+            "leave --ai out for the embedded AI",
+            file=sys.stderr,
+        )
+        return EXIT_SETTINGS
+    if not demo_phone.is_wanted(sys.stdout, asked=arguments.phone):
+        print(
+            "fastbridge: --ai openai serves the phone until Ctrl-C, and this is no terminal; "
+            "add --phone",
+            file=sys.stderr,
+        )
+        return EXIT_SETTINGS
+    event_loop.run(demo_phone.serve(settings, is_embedded=False))
+    return 0
 
 
 def _call(arguments: argparse.Namespace) -> int:

@@ -290,6 +290,12 @@ class Settings:
         fits=_matches(r"[\x21-\x7e]{16,500}"),
         form="16 to 500 printable ASCII characters without spaces",
     )
+    phone: str = _one_of(
+        "auto",
+        ("auto", "on", "off"),
+        "The browser phone at /phone (docs/phone.md). auto: on while TWILIO_AUTH_TOKEN is unset, so"
+        " for this machine only; on: also for those who have the console token; off: never.",
+    )
     token_calls_max: int = _whole(1, 1, 100, "Streams that one token may open.")
     token_seconds: int = _whole(60, 5, 3600, "Seconds a token is valid after the webhook.")
     token_secret: str | None = _secret(

@@ -441,6 +441,22 @@ class Playout:
         self._heard = max(self._heard, self._confirmed, self._position_of(wire))
         return self._heard
 
+    def look(self, now_ns: int) -> tuple[int, int, int]:
+        """Return the positions queued, sent and heard; unlike all others here, change nothing.
+
+        While held, what was sent and not heard is not on its way any more: sent is heard.
+
+        For whoever looks on: a look may not change what a replay of the call would find.
+        """
+        wire = self.clock.played(now_ns - self.clock.ear_delay_ns)
+        heard = max(self._heard, self._confirmed)
+        if self._runs:
+            begun = (run for run in reversed(self._runs) if run[0] <= wire)
+            start_wire, start, length = next(begun, self._runs[0])
+            heard = max(heard, start + min(max(wire - start_wire, 0), length))
+        sent = heard if self.ring.is_held else max(self.ring.read_position, heard)
+        return self.ring.write_position, sent, heard
+
     def _position_of(self, wire: int) -> int:
         """Translate a count of wire bytes into the AI's position behind it."""
         while len(self._runs) > 1 and self._runs[1][0] <= wire:

@@ -96,6 +96,10 @@ class Roster:
             "unplayed_ms": call.playout.ring.readable_bytes // BYTES_PER_MS,
         }
 
+    def find(self, call_sid: str) -> Bridge | None:
+        """Return the call of an id, None when there is none here."""
+        return next((one for one in self._bridges() if one.call.call_sid == call_sid), None)
+
     def hang_up(self, call_sid: str) -> bool:
         """End the calls of an id now; False when there is none here."""
         found = [one for one in self._bridges() if call_sid and one.call.call_sid == call_sid]

@@ -79,6 +79,10 @@ class Rules(Protocol):
     def peak(self) -> float:
         """The highest probability (or what stands for it) in the present sound; 0 in none."""
 
+    @property
+    def lasted_ms(self) -> int:
+        """How long the present sound is known to have lasted; 0 in none."""
+
     def level(self, level: int, at_ms: int) -> Spurt | None:
         """Take the level of the frame that ended at `at_ms`; every frame of the call comes here."""
 
@@ -179,6 +183,11 @@ class SileroRules:
     def peak(self) -> float:
         """Return the highest evidence in the present sound (0..1)."""
         return self._peak
+
+    @property
+    def lasted_ms(self) -> int:
+        """Return how long the present sound is known to have lasted."""
+        return max(self._last_ms - self._began_ms, 0)
 
     @property
     def bar(self) -> float:
@@ -332,6 +341,12 @@ class EnergyRules:
     def peak(self) -> float:
         """Return the highest evidence in the present sound (0..1)."""
         return self._peak
+
+    @property
+    def lasted_ms(self) -> int:
+        """Return how long the present sound is known to have lasted."""
+        is_sound = self._stage is not Stage.QUIET
+        return max(self._loudness.loud_ms - self._began_ms, 0) if is_sound else 0
 
     @property
     def bar(self) -> float:

@@ -38,6 +38,9 @@ class ToolTalk(Answering):
         is_known = event.response_id in self._responses or event.response_id in self._dead
         if not is_known or not self._calls.called(event):
             self.counts.tool_calls_ignored += 1
+        if self._calls.forgotten:
+            self.counts.tool_calls_ignored += self._calls.forgotten
+            self._calls.forgotten = 0
 
     def _run_calls(self, event: ResponseEnded, now_ns: int) -> bool:
         """Run the calls of a response that is completed; never those of any other.

@@ -108,7 +108,7 @@ class TwilioStream:
             message = _decode(text)
         except msgspec.ValidationError as problem:
             raise CarrierError("wrong_schema", f"wrong schema: {problem}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
             raise CarrierError("not_json", f"not JSON: {problem}") from None
         if message.event == "media":
             return self._media(message)
