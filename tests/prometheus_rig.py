@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from fastbridge.caller import speech
 from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Utterance
 from fastbridge.caller.record import CallRecord
 from fastbridge.caller.simulated_call import place_call
-from fastbridge.events import Command
+from fastbridge.events import BargeInConfirmed, Command
 from fastbridge.local_ai.server import LocalAi
 from fastbridge.metrics import TWILIO
 from fastbridge.server import Listener
@@ -173,6 +174,8 @@ class Scraped:
     records: list[CallRecord] = field(default_factory=list)
     # Everything the calls decided, with the time it was performed at.
     commands: list[tuple[Command, int]] = field(default_factory=list)
+    # The carriers' proofs of silence, by call.
+    proofs: dict[str, list[BargeInConfirmed]] = field(default_factory=lambda: defaultdict(list))
     # What the calls measured of the answers they gave.
     answers: list[AnswerHeard] = field(default_factory=list)
     # The last answer of /metrics, as text.
@@ -200,8 +203,10 @@ class Scraped:
 
         totals.answered = answered  # type: ignore[method-assign]
 
-    def observe(self, _: Bridge, command: Command, now_ns: int) -> None:
+    def observe(self, bridge: Bridge, command: Command, now_ns: int) -> None:
         self.commands.append((command, now_ns))
+        if isinstance(command, BargeInConfirmed):
+            self.proofs[bridge.call.call_sid].append(command)
 
 
 def plan(number: int, port: int, voice: speech.CallerVoice) -> CallPlan:
