@@ -19,14 +19,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
+from fastbridge.call_summary import summary_fields
 from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.decision_record import decision_fields, ms_of
 from fastbridge.events import (
+    AiErrored,
     AiLost,
     AppendCallerAudio,
     BargeInConfirmed,
@@ -63,12 +65,13 @@ from fastbridge.legs.ai import AiDoor, AiLeg, AiUnreachableError
 from fastbridge.legs.carrier import CarrierLeg
 from fastbridge.listening.ear import Ear
 from fastbridge.listening.engine import Listening
-from fastbridge.metrics import Totals
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, NS_PER_MS
 from fastbridge.pacing import Heartbeat
 from fastbridge.speech import Stage
 from fastbridge.tools import CallFacts, ToolBox, ToolOutput, ToolRequest, ToolRun
+from fastbridge.totals import Totals
 from fastbridge.wire import realtime
+from fastbridge.wire.dialect import MakeDialect
 from fastbridge.wire.faults import AiError, CarrierError
 from fastbridge.wire.transcripts import Transcripts
 from fastbridge.wire.twilio import TwilioStream
@@ -99,11 +102,23 @@ class Worker:
     # The functions the AI may call, in threads of their own; an empty box answers "unknown".
     tools: ToolBox = field(default_factory=ToolBox)
     totals: Totals = field(default_factory=Totals)
+    # The carrier's words, made anew for each call.
+    dialect: MakeDialect = TwilioStream
     # Says why a stream is refused, "" when it is welcome.
     admit: Callable[[CarrierStarted], str] = lambda _started: ""
     # For a demonstration or a test: every command as it is performed, every beat as it ends.
     observe: Callable[[Bridge, Command, int], None] | None = None
     watch: Callable[[Bridge, int], None] | None = None
+
+
+class Looker(Protocol):
+    """Somebody looks at a call while it runs (`live`): told of what is rare, never of audio."""
+
+    def performed(self, command: Command, now_ns: int) -> None:
+        """Take a command as it is performed."""
+
+    def ai_said(self, data: bytes, now_ns: int) -> None:
+        """Take a message of the AI that is no audio."""
 
 
 class CallLog(logging.LoggerAdapter[logging.Logger]):
@@ -149,10 +164,12 @@ class Bridge:
                 audio=settings.journal_audio == "on",
                 bytes_max=settings.journal_bytes_max,
             )
-        self.stream = TwilioStream()
+        self.stream = worker.dialect()
         self._transcripts = Transcripts(settings.backchannels)
         # When the latest `clear` was written, for the decision it belongs to.
-        self._cleared_ns = 0
+        self._cleared_ns = self._flushed_ns = 0
+        self.carrier_name = self.stream.name
+        self.silence_worst_ns = 0
         self.log = CallLog(LOG, {"bridge": self})
         self.ai: AiLeg | None = None
         self._ai_task: asyncio.Task[None] | None = None
@@ -166,6 +183,8 @@ class Bridge:
         self._facts = CallFacts()
         self._runs: dict[str, ToolRun] = {}
         self._gaps = CallerGaps()
+        # Whoever looks at this call now; None: nobody.
+        self.looked_at_by: Looker | None = None
         self._head_bytes = self._tail_bytes = 0
 
     # ----------------------------------------------------------------- life
@@ -188,7 +207,7 @@ class Bridge:
             try:
                 await self._release()
             finally:
-                self.worker.totals.leave(self)
+                self.worker.totals.leave(self, time.monotonic_ns())
                 if isinstance(self.call, RecordedCall):
                     self.call.finish()
                 self.ring.close()
@@ -283,9 +302,15 @@ class Bridge:
             if self.worker.listening is not None and self.call.rules is not None:
                 self._ear = self.worker.listening.open(self._on_heard, self._on_cleaned)
             self._handle(event)
-            self.log.info("call started", fields={"walk": self.walk()})
+            # What a carrier adds may name people: only when it is asked for.
+            is_asked = self.worker.settings.log_personal == "on"
+            personal = {"parameters": told} if is_asked else {}
+            self.log.info("call started", fields={"walk": self.walk(), **personal})
             return
         self._handle(event)
+        answer = self.call.wait.take()
+        if answer is not None:
+            self.worker.totals.answered(answer)
 
     def _carrier_fault(self, fault: CarrierError) -> None:
         self.worker.totals.carrier_faults[fault.reason] += 1
@@ -297,26 +322,27 @@ class Bridge:
         if self._faults[reason] <= FAULTS_LOGGED_MAX:
             self.log.warning(message, fields={"reason": reason, "problem": problem})
 
+    @property
+    def carrier_unsent_bytes(self) -> int:
+        """Return the bytes that wait for the carrier's socket."""
+        return self.carrier.unsent_bytes
+
     def walk(self) -> str:
         """Return the walk of both directions, as this call is wired."""
         settings = self.worker.settings
         return (
-            f"twilio({FRAME_BYTES} B) -> call -> openai({settings.model}) | "
+            f"{self.stream.name}({FRAME_BYTES} B) -> call -> openai({settings.model}) | "
             f"openai -> ring({settings.window_frames} + {settings.backlog_seconds_max} s) -> "
-            f"heartbeat({FRAME_MS} ms, lead {settings.lead_ms} ms) -> twilio"
+            f"heartbeat({FRAME_MS} ms, lead {settings.lead_ms} ms) -> {self.stream.name}"
         )
 
     def _summary(self) -> dict[str, object]:
-        counts = self.call.counts
-        return {
-            "reason": self.call.end_reason,
-            "generation": counts.barge_ins,  # the end's own flush raised the ring's
-            "caller_frames": counts.caller_frames,
-            "frames_sent": counts.frames_sent,
-            "barge_ins": counts.barge_ins,
-            "stale_deltas_dropped": counts.stale_deltas_dropped,
-            "underruns": self.call.playout.underruns,
-        }
+        return summary_fields(
+            self.call,
+            self.call.counts,
+            duration_ms=(time.monotonic_ns() - self.began_ns) // NS_PER_MS,
+            silence_worst_ms=ms_of(self.silence_worst_ns),
+        )
 
     async def _release(self) -> None:
         """Close both legs and wait for every task of this call."""
@@ -382,18 +408,22 @@ class Bridge:
 
     async def _run_ai(self) -> None:
         """Open the AI leg and read it until it closes: the one task that knows its end."""
+        totals, began_ns = self.worker.totals, time.monotonic_ns()
         try:
             connection = await self.worker.door.connect()
         except AiUnreachableError as problem:
-            self.worker.totals.ai_connects_failed += 1
+            totals.ai_connects_failed += 1
             self._handle(AiLost(str(problem), refused=True))
             return
+        totals.ai_connects += 1
+        totals.connecting.add(time.monotonic_ns() - began_ns)
         leg = self.ai = AiLeg(connection, self.worker.settings.ai_write_limit_bytes)
         try:
             # What the carrier's socket brings in one go leaves for the AI in one write.
             self.carrier.socket.accompany(leg.socket)
             leg.open(self._ai_text)
             await leg.ended()
+            totals.ai_legs_lost += not self.call.has_ended
             self._handle(AiLost(leg.close_reason))
         except Exception:  # noqa: BLE001  a bug in one call ends that call only
             self._bug()
@@ -418,6 +448,8 @@ class Bridge:
             self.worker.totals.ai_faults[fault.reason] += 1
             self._log_fault("AI message refused", fault.reason, str(fault))
             return
+        if self.looked_at_by is not None and not isinstance(message, realtime.Delta):
+            self.looked_at_by.ai_said(data, now_ns)
         if message is None:
             return
         if isinstance(message, realtime.Delta):
@@ -425,6 +457,8 @@ class Bridge:
             if self.call.has_commands:
                 self._perform(now_ns)
         else:
+            if isinstance(message, AiErrored):
+                self.worker.totals.ai_erred(message.code)
             self._handle(message, now_ns)
 
     # ----------------------------------------------------------------- commands
@@ -452,8 +486,11 @@ class Bridge:
             self._DO[type(command)](self, command)
             if self.worker.observe is not None:
                 self.worker.observe(self, command, now_ns)
+            if self.looked_at_by is not None:
+                self.looked_at_by.performed(command, now_ns)
 
     def _do_clear(self, command: ClearCarrier) -> None:
+        self._flushed_ns = time.monotonic_ns()  # the ring is silent: what follows is the wire
         if self._ear is not None:
             self._ear.cut(self.call.due_ms(time.monotonic_ns()))
         self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
@@ -545,14 +582,17 @@ class Bridge:
         self.log.log(level, command.message, fields=dict(command.fields))
 
     def _do_decided(self, command: BargeInDecided) -> None:
-        self.worker.totals.decided(command, time.monotonic_ns())
+        self.worker.totals.decided(command)
+        if command.outcome == "committed" and command.silent_ns == command.decided_ns:
+            self.worker.totals.fell_silent(command, self._flushed_ns, self._cleared_ns)
         self.log.info("barge-in decided", fields=decision_fields(command, self._cleared_ns))
 
     def _do_held(self, command: BargeInHeld) -> None:
-        self.worker.totals.held(command, time.monotonic_ns())
+        self.worker.totals.fell_silent(command, self._flushed_ns, self._cleared_ns)
 
     def _do_confirmed(self, command: BargeInConfirmed) -> None:
-        self.worker.totals.confirmed(command)
+        silence_ns = self.worker.totals.confirmed(command, self._cleared_ns)
+        self.silence_worst_ns = max(self.silence_worst_ns, silence_ns)
         if command.was_decided:
             # The carrier's proof came after the decision: the line's last stage follows.
             taken_ns = command.confirmed_ns - command.trigger_ns

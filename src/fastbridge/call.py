@@ -106,6 +106,8 @@ class Call(ToolTalk):
         self._is_turn_forced = False
         # The AI hears the caller's turn, at most until then.
         self._heard_until_ns = 0
+        # When the caller's latest sound ended, as the AI told.
+        self._stopped_ns = 0
         # The latest item the AI opened on our echo, and when: the caller may be in it too.
         self._echo_item = ("", 0)
         self.line = DelayLine(ECHO_WAIT_MS)
@@ -119,6 +121,8 @@ class Call(ToolTalk):
         self._clear: _Clear | None = None
         self._protection = GreetingProtection.of(settings)
         # The levels of the latest caller frames: a sound is reported after it began.
+        # When the caller's latest sound ended, as our own ears heard it; 0: none did.
+        self._quiet_since_ns = 0
         self._levels: deque[int] = deque(maxlen=LEVELS_KEPT)
         self._padding_ms = settings.vad_prefix_padding_ms
         is_server_vad = settings.turn_detection == "server_vad"
@@ -158,6 +162,7 @@ class Call(ToolTalk):
             return
         self.counts.turns_forced += 1
         self._is_turn_forced = True
+        self.wait.begin("turn", self._quiet_since_ns or now_ns, now_ns)
         self._note("the AI did not hear the caller's turn: ended by the bridge", "warning")
         self._commands.append(CommitInput())
         self._request(Ask(AI_TALK), now_ns)
@@ -180,6 +185,9 @@ class Call(ToolTalk):
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
         mark = self.playout.mark_echoed(event.name, now_ns)
+        if mark is not None and self.wait.kind and mark.due_ns > self.playout.talk_start_ns:
+            playout = self.playout
+            self.wait.heard(playout.talk_start_ns, playout.clock.lowest_lag_ns)
         if mark is not None and self._clear is not None and mark.name == self._clear.fence:
             clear, self._clear = self._clear, None
             one = clear.sound
@@ -187,7 +195,13 @@ class Call(ToolTalk):
             was_decided = one is not self.judge.candidate
             self._commands.append(
                 BargeInConfirmed(
-                    clear.generation, one.trigger_ns, now_ns, one.number, was_decided=was_decided
+                    generation=clear.generation,
+                    trigger_ns=one.trigger_ns,
+                    confirmed_ns=now_ns,
+                    candidate=one.number,
+                    was_decided=was_decided,
+                    onset_ns=one.onset_ns,
+                    was_audible=one.was_audible,
                 )
             )
 
@@ -335,6 +349,11 @@ class Call(ToolTalk):
         """Return the caller's clock as it is by now, free of the jitter of what has arrived."""
         return ms_of_bytes(self.caller_clock.due_bytes(now_ns))
 
+    @property
+    def caller_level(self) -> int:
+        """Return the level of the caller's latest frame (mean 14-bit amplitude)."""
+        return self._levels[-1] if self._levels else 0
+
     def wants_detector(self, now_ns: int) -> bool:
         """Say whether a local detector should listen.
 
@@ -388,12 +407,7 @@ class Call(ToolTalk):
         if one is not None:
             one.probability = max(one.probability, spurt.peak)
         if spurt.stage is Stage.ENDED:
-            if self._turn_due_ns != NEVER_NS:
-                self._turn_due_ns = now_ns + TURN_PATIENCE_NS
-            if one is not None and one.is_local:
-                end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
-                ended_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
-                self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+            self._spurt_ended(spurt, now_ns)
             return
         if one is not None and one.is_local:
             self._goes_on(one, spurt, now_ns)
@@ -425,6 +439,16 @@ class Call(ToolTalk):
             onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
             self._sound(onset_ns, now_ns, is_local=True)
 
+    def _spurt_ended(self, spurt: Spurt, now_ns: int) -> None:
+        """The caller's sound is over: when it ended counts, not when that became known."""
+        if self._turn_due_ns != NEVER_NS:
+            self._turn_due_ns = now_ns + TURN_PATIENCE_NS
+        end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
+        self._quiet_since_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
+        one = self.judge.candidate
+        if one is not None and one.is_local:
+            self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
+
     @property
     def rules_guarded(self) -> bool:
         """Say whether our own voice may be coming back right now."""
@@ -453,10 +477,10 @@ class Call(ToolTalk):
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
         one = self.judge.candidate
+        input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
+        self._stopped_ns = ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
         if one is None or event.item_id not in one.items or one.is_local:
             return
-        input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
-        ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
         self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
 
     def _on_transcript(self, event: TranscriptHeard, now_ns: int) -> None:
@@ -485,8 +509,10 @@ class Call(ToolTalk):
             self.judge.whole(now_ns)
             if self.settings.turn_detection == "semantic_vad":
                 self._act(self.judge.confirmed(self.state(now_ns), "turn_end"), now_ns)
-        elif self.is_ready and self.settings.barge_in != "server":
-            self._request(Ask(AI_TALK), now_ns)
+        elif self.is_ready:
+            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            if self.settings.barge_in != "server":
+                self._request(Ask(AI_TALK), now_ns)
 
     # ----------------------------------------------------------------- verdicts
 
@@ -515,6 +541,7 @@ class Call(ToolTalk):
         one = self.judge.candidate
         assert one is not None  # noqa: S101  the judge holds for a candidate only
         self._let_sound_through(one)
+        one.was_audible = self.playout.is_audible(now_ns)
         fence = self.playout.hold(now_ns)
         one.silent_ns = now_ns
         self.counts.holds += 1
@@ -557,6 +584,7 @@ class Call(ToolTalk):
         """Ask for the answer to a turn that had ended before its sound was judged."""
         if any(item in self._early_items for item in one.items):
             self._early_items.clear()
+            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
 
@@ -572,6 +600,8 @@ class Call(ToolTalk):
         self._let_sound_through(one)
         label, was_held = self.label(now_ns), self.playout.is_held
         known = self.playout.item_ids
+        one.was_audible = one.was_audible or self.playout.is_audible(now_ns)
+        self.wait.forget()
         flushed, items = self.playout.flush(now_ns)
         if not was_held:
             fence = self.playout.fence(now_ns)
@@ -579,6 +609,7 @@ class Call(ToolTalk):
             self._commands.append(ClearCarrier(fence.name))
             self._clear = _Clear(fence.name, self.generation, one)
         self.requester.withdraw(now_ns)
+        self._again_due_ns = NEVER_NS
         dead = list(self._responses)
         if self.settings.barge_in != "server":
             self._commands += map(CancelResponse, dead)

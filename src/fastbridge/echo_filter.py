@@ -24,7 +24,7 @@ PARTS: Final = 24
 _FULL_SCALE: Final = 32768.0
 # How much of the past holds from one block to the next: an echo path changes in seconds.
 _KEPT: Final = 0.9995**2
-# How unsure it is at first. Higher: it learns faster, and takes more of a caller for echo.
+# How unsure it is at first. Higher: it learns faster, but takes more of a caller for echo.
 _UNSURE: Final = 0.003
 # How slowly the level of what is left is followed (a block).
 _SMOOTH: Final = 0.9
@@ -77,12 +77,13 @@ class EchoFilter:
         self._played[1:] = self._played[:-1]
         self._played[0] = fft.rfft(self._recent)
         heard = self._played
-        echo = fft.irfft((heard * self._path).sum(0))[BLOCK:]
-        left = received.astype(np.float32) / np.float32(_FULL_SCALE) - echo.astype(np.float32)
-        error = fft.rfft(np.concatenate([np.zeros(BLOCK, np.float32), left]))
+        echo = fft.irfft((heard * self._path).sum(0))[BLOCK:].astype(np.float32)
+        left = received.astype(np.float32) / np.float32(_FULL_SCALE) - echo
+        error = fft.rfft(np.concatenate([np.zeros(BLOCK, np.float32), left])).astype(np.complex64)
         self._learn(error)
         self._compare(left, echo)
-        return np.clip(left * _FULL_SCALE, -32768, 32767).astype(np.int16)
+        clean: NDArray[np.int16] = np.clip(left * _FULL_SCALE, -32768, 32767).astype(np.int16)
+        return clean
 
     def shaken(self) -> None:
         """Doubt where the known path lies: what is played began anew, and lies where it is guessed.

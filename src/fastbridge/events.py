@@ -437,6 +437,7 @@ class BargeInConfirmed:
     """The carrier echoed the fence: its buffer is empty since at most one return trip.
 
     `was_decided`: the candidate's decision is out already, without this time in it.
+    `was_audible`: AI audio was reaching the ear when the `clear` was decided.
     """
 
     generation: int
@@ -444,6 +445,8 @@ class BargeInConfirmed:
     confirmed_ns: int
     candidate: int = 0
     was_decided: bool = False
+    onset_ns: int = 0
+    was_audible: bool = False
 
 
 Command: TypeAlias = (

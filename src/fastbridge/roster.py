@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fastbridge.bridge import Bridge
-from fastbridge.metrics import Totals
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS
+from fastbridge.totals import Totals
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -95,6 +95,10 @@ class Roster:
             "holds": call.counts.holds,
             "unplayed_ms": call.playout.ring.readable_bytes // BYTES_PER_MS,
         }
+
+    def find(self, call_sid: str) -> Bridge | None:
+        """Return the call of an id, None when there is none here."""
+        return next((one for one in self._bridges() if one.call.call_sid == call_sid), None)
 
     def hang_up(self, call_sid: str) -> bool:
         """End the calls of an id now; False when there is none here."""

@@ -15,12 +15,13 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
-from fastbridge import __version__, admission, preflight, prompt
+from fastbridge import __version__, admission, phone, preflight, prompt
 from fastbridge._ring import PagePool
 from fastbridge.bridge import Bridge, Worker
 from fastbridge.config import Settings
@@ -30,11 +31,16 @@ from fastbridge.legs.ai import AiDoor
 from fastbridge.legs.carrier import CarrierLeg, upgrade
 from fastbridge.listening import engine
 from fastbridge.listening.rounds import Scorer
+from fastbridge.live import LiveOffice
+from fastbridge.loop_lag import LoopLag
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
 from fastbridge.roster import Alone, Group, GroupSilentError, Roster
 from fastbridge.tool_loading import load_tools
 from fastbridge.tools import ToolBox
+from fastbridge.totals import Totals
+from fastbridge.wire.dialect import MakeDialect
+from fastbridge.wire.twilio import TwilioStream
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -78,10 +84,20 @@ class Front:
             listening=_engine(scorer, settings),
             journal=_journal(settings),
             tools=load_tools(settings, tools),
+            totals=Totals(settings.metrics_calls_max),
             admit=self._admit,
         )
         self.totals = self.worker.totals
+        self.worker.heartbeat.sample = self.totals.look_at_one
+        self.lag = LoopLag()
+        self._collector = self._make_collector()
         self.roster = Roster(self.totals, group.number if group else 0)
+        self.live = LiveOffice()
+        self.desk: phone.Desk | None = None
+        if phone.is_wanted(settings):
+            self.desk = phone.Desk(
+                settings, self.tokens, is_operator=self._is_operator, busy=self._full
+            )
         self.group: Group = group or Alone(self.roster, self.collect)
         self.app = self._app()
 
@@ -95,6 +111,9 @@ class Front:
         app.router.add_get("/metrics", self.metrics)
         app.router.add_get("/calls", self.calls)
         app.router.add_delete("/calls/{call_sid}", self.hang_up)
+        app.router.add_get("/calls/{call_sid}/live", self.live_call)
+        if self.desk is not None:
+            self.desk.add_routes(app)
         app.on_startup.append(self._warm_up)
         app.on_cleanup.append(self._clean_up)
         return app
@@ -102,10 +121,12 @@ class Front:
     async def _warm_up(self, _: web.Application) -> None:
         """Pay for the first connection before the first call."""
         self.worker.door.warm_up()
+        self.lag.start()
         if self.worker.listening is not None and self.worker.listening.scorer is not None:
             engine.warm_up(self.worker.listening.scorer)
 
     async def _clean_up(self, _: web.Application) -> None:
+        self.lag.stop()
         if self.worker.listening is not None:
             self.worker.listening.close()
         if self.worker.journal is not None:
@@ -133,6 +154,8 @@ class Front:
         """Say why an upgrade is not from our carrier, "" when it is."""
         if self.signatures is None:
             return self._stranger(request)
+        if self.desk is not None and "ticket" in request.query:
+            return self.desk.upgrade_refusal(request)  # a browser cannot sign
         verdict = self.signatures.check_upgrade(request.raw_path, request.headers)
         return "" if verdict.ok else verdict.reason
 
@@ -152,14 +175,19 @@ class Front:
         )
         return web.Response(status=403, text=f"refused: {reason}\n")
 
+    def _is_operator(self, request: web.Request) -> bool:
+        """Say whether a request carries the console token; where none is set, none does."""
+        token = self.settings.console_token
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        return bool(token) and hmac.compare_digest(given, f"Bearer {token}".encode())
+
     def _operator_refusal(self, request: web.Request) -> web.Response | None:
         """Return what an uninvited look at the calls is answered, None when it is welcome."""
         token = self.settings.console_token
         if token is None:
             stranger = self._stranger(request)
             return self._refuse(request, stranger) if stranger else None
-        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        if hmac.compare_digest(given, f"Bearer {token}".encode()):
+        if self._is_operator(request):
             return None
         refused = self._refuse(request, "console_token")
         refused.set_status(401)
@@ -199,6 +227,10 @@ class Front:
             self.totals.rejected[busy] += 1
             LOG.warning("call not taken", extra={"fields": {"reason": busy}})
             return _xml(admission.twiml(None, None, self.settings))
+        if self.settings.log_personal == "on":
+            names = (("call_sid", "CallSid"), ("from", "From"), ("to", "To"))
+            told = {name: fields.get(field, "") for name, field in names}
+            LOG.info("call offered", extra={"fields": told})
         token = None
         if self.tokens is not None:
             token = self.tokens.mint(fields.get("CallSid", ""), time.time())
@@ -232,12 +264,21 @@ class Front:
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of this process alone."""
+        self._collector.is_draining = self.is_draining
+        return chain(self._collector.collect(), self.live.families())
+
+    def _make_collector(self) -> Collector:
         worker = self.worker
-        ears = None if worker.listening is None else worker.listening.counts
-        collector = Collector(
-            self.totals, worker.heartbeat, __version__, ears=ears, journal=worker.journal
+        return Collector(
+            self.totals,
+            worker.heartbeat,
+            __version__,
+            settings=self.settings,
+            lag=self.lag,
+            pool=worker.pool,
+            ears=None if worker.listening is None else worker.listening.counts,
+            journal=worker.journal,
         )
-        return collector.collect()
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer a Prometheus scrape, for all processes behind this port."""
@@ -272,6 +313,21 @@ class Front:
             return hung_up
         status = 200 if hung_up.found else 503 if hung_up.silent else 404
         return self._json({"hung_up": hung_up.found, "silent": hung_up.silent}, status)
+
+    async def live_call(self, request: web.Request) -> web.StreamResponse:
+        """Send the live feed of one call of this process, to its own phone or to an operator.
+
+        404 closes the connection: where several workers share the port, ask again, and the kernel
+        may choose the one that has the call.
+        """
+        call_sid = request.match_info["call_sid"]
+        is_own = self.desk is not None and self.desk.may_view(request, call_sid)
+        if not is_own and (refusal := self._operator_refusal(request)):
+            return refusal
+        bridge = self.roster.find(call_sid)
+        if bridge is None:
+            return web.Response(status=404, text="no such call\n", headers={"Connection": "close"})
+        return await self.live.serve(request, bridge, wants_words=is_own)
 
     async def _ask_group(self, question: Awaitable[Answer]) -> Answer | web.Response:
         """Return the group's answer, or 503 when nobody answers for it: never half the truth."""
@@ -354,7 +410,11 @@ class Listener:
 
     @classmethod
     async def start(
-        cls, settings: Settings, group: Group | None = None, tools: ToolBox | None = None
+        cls,
+        settings: Settings,
+        group: Group | None = None,
+        tools: ToolBox | None = None,
+        dialect: MakeDialect = TwilioStream,
     ) -> Listener:
         """Listen on the settings' host and port (0: any free one); shared with a `group`.
 
@@ -362,12 +422,14 @@ class Listener:
             settings: what is allowed and where.
             group: the other workers behind the port, None when there are none.
             tools: functions the AI may call, instead of those the settings name.
+            dialect: another carrier's words, instead of Twilio's, on `/media-stream`.
 
         Raises:
             ConfigError: the setting `tools` names nothing that can be called.
             OSError: the port is taken.
         """
         front = Front(settings, group, tools)
+        front.worker.dialect = dialect
         runner = web.AppRunner(
             front.app, handle_signals=False, access_log=None, shutdown_timeout=1.0
         )

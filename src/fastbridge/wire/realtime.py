@@ -106,7 +106,7 @@ def parse(data: bytes | str, transcripts: Transcripts | None = None) -> Delta | 
         message = _decode(data)
     except msgspec.ValidationError as problem:
         raise AiError("wrong_schema", f"wrong schema: {problem}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise AiError("not_json", f"not JSON: {problem}") from None
     kind = BETA_NAMES.get(message.type, message.type)
     if kind == AUDIO_DELTA:
@@ -242,6 +242,37 @@ _READERS: Final[dict[str, Callable[[_Message], Event | None]]] = {
     "conversation.item.truncated": lambda m: ItemTruncated(m.item_id, int(m.audio_end_ms)),
     "error": _error,
 }
+
+
+class Words(NamedTuple):
+    """Words of one side, for a picture of the call: a piece of them, or (`is_whole`) all."""
+
+    who: str
+    item_id: str
+    text: str
+    is_whole: bool
+
+
+_WORDS: Final = {
+    "response.output_audio_transcript.delta": ("ai", False),
+    "response.output_audio_transcript.done": ("ai", True),
+    "response.audio_transcript.delta": ("ai", False),
+    "response.audio_transcript.done": ("ai", True),
+    f"{_TRANSCRIPTION}.delta": ("caller", False),
+    f"{_TRANSCRIPTION}.completed": ("caller", True),
+}
+
+
+def read_words(data: bytes | str) -> Words | None:
+    """Return the words a message brings, None when it brings none (or is no message)."""
+    try:
+        message = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if message.type not in _WORDS:
+        return None
+    who, is_whole = _WORDS[message.type]
+    return Words(who, message.item_id, message.transcript if is_whole else message.delta, is_whole)
 
 
 # --------------------------------------------------------------------------- to the AI
