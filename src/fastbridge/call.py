@@ -428,10 +428,7 @@ class Call(ToolTalk):
                 one.items.add(item_id)
 
     def _goes_on(self, one: Candidate, spurt: Spurt, now_ns: int) -> None:
-        """Take more of the sound that is judged: sure, or sure again while it waits for a verdict.
-
-        Only a sure part reopens it: a click a second would keep the answer held for ever.
-        """
+        """Take more of the sound that is judged; a sure part reopens one that waits, no click."""
         if spurt.stage is not Stage.SURE:
             return
         one.is_sure = True
@@ -446,7 +443,8 @@ class Call(ToolTalk):
         end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
         self._quiet_since_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
         one = self.judge.candidate
-        if one is not None and one.is_local:
+        # One that has ended waits for a verdict: what ends now never was a part of it.
+        if one is not None and one.is_local and not one.ended_ns:
             self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
 
     @property
@@ -455,11 +453,7 @@ class Call(ToolTalk):
         return self.rules is not None and self.rules.is_guarded
 
     def _watch_local(self, now_ns: int) -> None:
-        """A local sound lasts only as long as the rules know it to; an unsure one is no speech.
-
-        What the rules know may be late (a busy machine): then the deadline waits for them. They
-        tell the end of every sound, by its level alone when no scores come.
-        """
+        """A local sound lasts only as long as the rules know it to, however late they know."""
         one = self.judge.candidate
         if one is None or not one.is_local or one.is_parked or now_ns < one.deadline_ns:
             return
