@@ -60,6 +60,24 @@ def test_the_input_clock_is_the_slow_one(steps: list[tuple[int, bool]], asked: i
         assert quick.arrival_ns(at, now_ns) == judge.arrival_ns(at, now_ns)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=300), st.integers(0, 100))
+def test_what_is_due_is_free_of_the_jitter_of_what_has_arrived(late: list[int], on: int) -> None:
+    """The earliest of the last 100 frames says how far the caller is; it grows with time alone."""
+    clock, now_ns = fast.InputClock(), 0
+    assert clock.due_bytes(5) == 0
+    for number, late_ms in enumerate(late):
+        now_ns = max(now_ns, (20 * number + late_ms) * MS)
+        clock.append(160, now_ns)
+    times: list[int] = []
+    for number, late_ms in enumerate(late):
+        times.append(max([*times[-1:], (20 * number + late_ms) * MS]))
+    asked_ns = now_ns + on * MS
+    latest = list(enumerate(times))[-100:]
+    due = max(160 * (number + 1) + (asked_ns - at_ns) // 125_000 for number, at_ns in latest)
+    assert clock.due_bytes(asked_ns) == due
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 8031), max_size=400), st.floats(1, 20), st.integers(0, 50))
 def test_loudness_is_the_slow_one(levels: list[int], ratio: float, quiet: int) -> None:
