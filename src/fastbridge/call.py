@@ -415,19 +415,6 @@ class Call(ToolTalk):
                 self._noise_items.remove(item_id)
                 one.items.add(item_id)
 
-<<<<<<< HEAD
-    def _spurt_ended(self, spurt: Spurt, now_ns: int) -> None:
-        """The caller's sound is over: when it ended counts, not when that became known."""
-        if self._turn_due_ns != NEVER_NS:
-            self._turn_due_ns = now_ns + TURN_PATIENCE_NS
-        end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
-        self._quiet_since_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
-        one = self.judge.candidate
-        if one is not None and one.is_local:
-            self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
-
-=======
->>>>>>> ears
     def _goes_on(self, one: Candidate, spurt: Spurt, now_ns: int) -> None:
         """Take more of the sound that is judged; a sure part reopens one that waits, no click."""
         if spurt.stage is not Stage.SURE:
@@ -436,8 +423,6 @@ class Call(ToolTalk):
         if one.ended_ns:
             onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
             self._sound(onset_ns, now_ns, is_local=True)
-<<<<<<< HEAD
-=======
 
     def _spurt_ended(self, spurt: Spurt, now_ns: int) -> None:
         """The caller's sound is over: when it ended counts, not when that became known."""
@@ -449,7 +434,6 @@ class Call(ToolTalk):
         # One that has ended waits for a verdict: what ends now never was a part of it.
         if one is not None and one.is_local and not one.ended_ns:
             self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
->>>>>>> ears
 
     @property
     def rules_guarded(self) -> bool:

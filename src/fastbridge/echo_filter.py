@@ -24,11 +24,7 @@ PARTS: Final = 24
 _FULL_SCALE: Final = 32768.0
 # How much of the past holds from one block to the next: an echo path changes in seconds.
 _KEPT: Final = 0.9995**2
-<<<<<<< HEAD
-# How unsure it is at first. Higher: it learns faster, and takes more of a caller for echo.
-=======
 # How unsure it is at first. Higher: it learns faster, but takes more of a caller for echo.
->>>>>>> ears
 _UNSURE: Final = 0.003
 # How slowly the level of what is left is followed (a block).
 _SMOOTH: Final = 0.9
