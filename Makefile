@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CON
 # In place and with the build parts of the constraints file, not with whatever is newest today.
 INSTALL := $(PIP) --no-build-isolation
 
-.PHONY: demo test lint format bench bench-load bench-peers bench-soak doctor clean help simulate
+.PHONY: demo test lint format bench bench-baseline bench-load bench-peers bench-soak doctor clean help simulate
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -35,8 +35,16 @@ lint: $(STAMPS)/dev $(STAMPS)/ring  ## ruff and mypy
 format: $(STAMPS)/dev  ## let ruff format everything
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-bench: $(STAMPS)/test $(STAMPS)/ring  ## the ring's benchmarks
-	$(BIN)/python -m pytest bench --benchmark-only --benchmark-columns=min,median,ops
+# Every part runs, then the exit code tells whether a target was missed or a step has grown.
+bench: $(STAMPS)/bench $(STAMPS)/ring  ## ring, flush, wire and sockets beside their rivals, and the instruction counts
+	@$(BIN)/python tests/system_parts.py --bench
+	@failed=0; $(BIN)/python -m bench.instructions || failed=1; \
+	$(BIN)/python -m bench.sockets || failed=1; \
+	$(BIN)/python -m bench.readiness || failed=1; \
+	$(BIN)/python -m pytest bench --benchmark-columns=min,median || failed=1; exit $$failed
+
+bench-baseline: $(STAMPS)/test $(STAMPS)/ring  ## record the instruction counts of this compiler and Python
+	$(BIN)/python -m bench.instructions --record
 
 bench-load: $(STAMPS)/test $(STAMPS)/ring  ## calls on one core, beside a minimal C relay (LOAD="--quick")
 	$(BIN)/python -m bench.load.run $(LOAD)
@@ -78,10 +86,15 @@ $(STAMPS)/test: $(STAMPS)/build $(PARTS)
 	@$(INSTALL) -e '.[test]'
 	@touch $@ $(STAMPS)/demo $(STAMPS)/ring
 
+$(STAMPS)/bench: $(STAMPS)/build $(PARTS)
+	@echo "installing fastbridge with what it is measured against into $(VENV) (once)"
+	@$(INSTALL) -e '.[bench]'
+	@touch $@ $(STAMPS)/test $(STAMPS)/demo $(STAMPS)/ring
+
 $(STAMPS)/dev: $(STAMPS)/build $(PARTS)
 	@echo "installing fastbridge with the linters into $(VENV) (once)"
 	@$(INSTALL) -e '.[dev]'
-	@touch $@ $(STAMPS)/test $(STAMPS)/demo $(STAMPS)/ring
+	@touch $@ $(STAMPS)/bench $(STAMPS)/test $(STAMPS)/demo $(STAMPS)/ring
 
 # The installs above build the ring too; this rule is for a source edited since.
 $(STAMPS)/ring: $(RING)

@@ -15,17 +15,9 @@ import time
 from typing import Annotated
 
 import msgspec
+import offline
 
-from fastbridge.bridge import Bridge
-from fastbridge.caller import speech
-from fastbridge.caller.plan import AfterTalkspurt, CallPlan, Utterance
-from fastbridge.caller.simulated_call import place_call
-from fastbridge.config import Settings
-from fastbridge.events import CloseCarrier, Command, RunTool, SubmitOutput
 from fastbridge.local_ai.script import Script, UseTool
-from fastbridge.local_ai.server import LocalAi
-from fastbridge.server import Listener
-from fastbridge.tool_loading import load_tools
 from fastbridge.tools import CallFacts, ToolError
 
 ORDERS = {"A17": "packed", "B4": "shipped"}
@@ -61,41 +53,11 @@ SCRIPT = Script(
 )
 
 
-def tell(_: Bridge, command: Command, __: int) -> None:
-    """Print what is done about functions."""
-    if isinstance(command, RunTool):
-        print(f"  the AI calls {command.name}({command.arguments})")
-    elif isinstance(command, SubmitOutput):
-        print(f"  it is told {command.output}")
-    elif isinstance(command, CloseCarrier):
-        print(f"  the call ends: {command.reason}")
-
-
 async def main() -> None:
-    """Start the embedded AI and a bridge with the tools, and call it."""
-    ai = LocalAi(script=SCRIPT)
-    settings = Settings(openai_base_url=await ai.start(), port=0, greeting="Hello.", end_call="on")
-    box = load_tools(settings, functions=TOOLS)
-    listener = await Listener.start(settings, tools=box)
-    listener.front.worker.observe = tell
-    question, thanks = speech.choose(2).phrases
-    plan = CallPlan(
-        url=f"ws://127.0.0.1:{listener.port}/media-stream",
-        utterances=(
-            Utterance(question.mulaw, AfterTalkspurt(1, 0.5), "asks"),
-            # The tool is faster than "One moment." is spoken: the result follows without a gap.
-            Utterance(thanks.mulaw, AfterTalkspurt(2, 0.5), "thanks"),
-        ),
-        seconds_max=40.0,
-        quiet_seconds=8.0,
-    )
-    try:
-        record = await place_call(plan)
-        print(f"  {record.seconds:.0f} s on the phone")
-        await listener.front.drain()
-    finally:
-        await listener.close()
-        await ai.close()
+    """Hold the call."""
+    # The function is faster than "One moment." is spoken: the result follows without a gap.
+    starts = [offline.after(1), offline.after(2)]
+    await offline.call(SCRIPT, TOOLS, starts, greeting="Hello.", end_call="on")
 
 
 if __name__ == "__main__":

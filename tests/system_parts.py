@@ -6,22 +6,36 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from fastbridge.caller.speech import SOUNDS, VOICES
 
-# Debian package -> a recording it holds, in the voice's own folder: the short names (en, fr) are
+# Debian package -> a recording it holds; in the voice's own folder: the short names (en, fr) are
 # links of other packages, and a folder alone may be another format's (gsm, sln16).
 RECORDINGS = {
     f"asterisk-core-sounds-{language}-wav": SOUNDS / voice / "digits" / "1.wav"
     for language, voice in VOICES.items()
 }
-# Debian package -> the program of it that tests/ring_coverage.sh and tests/browser_rig.py run.
-PROGRAMS = {"gcc": "gcov", "mawk": "awk", "chromium": "chromium"}
+# Debian package -> a program of it that tests, tests/browser_rig.py or bench/instructions.py run.
+PROGRAMS = {
+    "gcc": "gcov",
+    "mawk": "awk",
+    "espeak-ng": "espeak-ng",
+    "valgrind": "valgrind",
+    "prometheus": "prometheus",
+    "chromium": "chromium",
+}
+# Debian package -> a file of it that `make bench` compiles against.
+RIVALS = {
+    "g++": Path("/usr/bin/g++"),
+    "libboost-dev": Path("/usr/include/boost/lockfree/spsc_queue.hpp"),
+}
 
 
-def missing() -> list[str]:
-    """Return the packages whose recordings or programs are not there."""
-    return [package for package, path in RECORDINGS.items() if not path.exists()] + [
+def missing(*, is_bench: bool = False) -> list[str]:
+    """Return the packages whose recordings, programs or (for the bench) headers are not there."""
+    files = RECORDINGS | (RIVALS if is_bench else {})
+    return [package for package, path in files.items() if not path.exists()] + [
         package for package, program in PROGRAMS.items() if shutil.which(program) is None
     ]
 
@@ -37,11 +51,12 @@ def install(packages: list[str]) -> None:
 
 def main() -> int:
     """Return 0 when everything is there."""
-    wanted = missing()
+    is_bench = "--bench" in sys.argv[1:]
+    wanted = missing(is_bench=is_bench)
     if wanted and os.geteuid() == 0 and shutil.which("apt-get"):
         print("installing for the tests:", " ".join(wanted), flush=True)
         install(wanted)
-        wanted = missing()
+        wanted = missing(is_bench=is_bench)
     for package in wanted:
         print(f"missing: {package}; the tests need it: apt-get install {package}", file=sys.stderr)
     return 1 if wanted else 0

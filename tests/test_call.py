@@ -835,14 +835,92 @@ def test_a_refused_request_frees_the_slot() -> None:
     assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
 
 
-def test_a_request_never_answered_frees_the_slot_after_ten_seconds() -> None:
-    """Dead air has an end: the lost request is counted, the waiting one is made."""
+def test_a_request_never_answered_is_made_again_and_then_the_call_goes_on_elsewhere() -> None:
+    """Dead air has an end: a lost request is made once more after `answer_patience_s`."""
+    line = Line(QUIET)
+    turn(line)
+    line.run(4_900)
+    assert len(line.of(RequestResponse)) == 1
+    line.run(200)
+    assert line.call.counts.requests_lost == 1
+    assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
+    line.run(5_100)
+    assert line.call.counts.requests_lost == 2
+    assert line.call.counts.answers_retried == 1
+    assert line.closed == "ai_gives_no_answer"
+
+
+def test_a_lost_request_makes_room_for_the_wish_that_waits() -> None:
+    """One request follows a lost one, not two: the wish that waited is that of the latest turn."""
     line = Line(QUIET)
     turn(line)
     turn(line, "item_2")
-    line.run(10_100)
-    assert line.call.counts.requests_lost == 1
+    line.run(5_100)
     assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
+    line.response("r1")
+    line.says("r1", audio(100))
+    line.ends("r1")
+    line.run(12_000)
+    assert len(line.of(RequestResponse)) == 2
+    assert line.closed == ""
+
+
+def test_an_answer_that_begins_and_says_nothing_is_cancelled_and_asked_for_again() -> None:
+    """`response.created` is no sound: what brings nothing for 5 s is given up, by id."""
+    line = Line(QUIET)
+    turn(line)
+    line.response("r1")
+    line.run(5_100)
+    assert [one.response_id for one in line.of(CancelResponse)] == ["r1"]
+    assert len(line.of(RequestResponse)) == 1
+    line.says("r1", audio(100))
+    line.ends("r1", "cancelled")
+    assert line.call.counts.stale_deltas_dropped == 1
+    assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["audio", "item"])
+def test_an_answer_that_has_begun_has_more_patience(kind: str) -> None:
+    """Whatever shows that the AI works on an answer keeps it from being given up after 5 s."""
+    line = Line(QUIET)
+    turn(line)
+    line.response("r1")
+    line.run(4_000)
+    if kind == "audio":
+        line.says("r1", audio(100))
+    else:
+        line.tell(ItemAdded("r1", "item_f", "function_call"))
+    line.run(20_000)
+    assert line.of(CancelResponse) == []
+    assert line.call.counts.requests_lost == 0
+
+
+def test_an_answer_without_a_word_is_asked_for_once_more() -> None:
+    """Completed, but empty: the caller hears nothing, so it counts as no answer."""
+    line = Line(QUIET)
+    turn(line)
+    line.response("r1")
+    line.ends("r1")
+    assert line.call.counts.responses_empty == 1
+    assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
+    line.response("r2")
+    line.ends("r2")
+    line.run(20)
+    assert line.closed == "ai_gives_no_answer"
+
+
+def test_a_request_refused_is_made_again_after_a_while() -> None:
+    """A refused request (a limit of the rate) is no answer: once more, not at once."""
+    line = Line(QUIET)
+    turn(line)
+    line.tell(AiErrored("rate_limit_exceeded", "slow down", "r-0"))
+    line.run(4_900)
+    assert len(line.of(RequestResponse)) == 1
+    line.run(200)
+    assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
+    line.tell(AiErrored("rate_limit_exceeded", "slow down", "r-1"))
+    line.run(5_100)
+    assert line.closed == "ai_gives_no_answer"
 
 
 def test_a_refused_truncate_is_sent_once_more_after_the_response_ended() -> None:

@@ -22,7 +22,13 @@ from fastbridge.events import (
     ToolAnswered,
     ToolCalled,
 )
-from fastbridge.function_calls import CALLS_MAX, KNOWN_KEPT, RUNNING_MAX, FunctionCalls
+from fastbridge.function_calls import (
+    CALLS_MAX,
+    KNOWN_KEPT,
+    RESPONSES_MAX,
+    RUNNING_MAX,
+    FunctionCalls,
+)
 from fastbridge.journal import Journal
 from fastbridge.journal_records import JournalFile
 from fastbridge.rerun import Rerun
@@ -469,3 +475,18 @@ def test_function_calls_are_journalled_and_replayed(tmp_path: Path, *, keep: boo
 def test_a_replay_has_words_for_function_calls() -> None:
     """The timeline of a replay tells of calls and outputs."""
     assert {"ToolCalled", "ToolAnswered", "RunTool", "SubmitOutput"} <= replay._TEXTS.keys()
+
+
+def test_calls_of_responses_that_never_end_are_forgotten_and_counted() -> None:
+    """The oldest make room: an AI that ends nothing costs no memory, and a counter says so."""
+    calls = FunctionCalls()
+    for number in range(RESPONSES_MAX + 3):
+        assert calls.called(ToolCalled(f"r{number}", f"c{number}", "look_up", "{}"))
+    assert calls.forgotten == 3
+    assert calls.ended("r0") == []
+    assert len(calls.ended("r3")) == 1
+    line = Line(QUIET)
+    for number in range(RESPONSES_MAX + 3):
+        line.call._responses[f"r{number}"] = "AI_TALK"
+        line.tell(ToolCalled(f"r{number}", f"c{number}", "look_up", "{}"))
+    assert line.call.counts.tool_calls_ignored == 3

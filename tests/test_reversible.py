@@ -224,7 +224,7 @@ def test_an_answer_that_dies_while_held_is_withdrawn_not_committed() -> None:
     turn(line)
     line.caller_starts()
     line.tell(ResponseCreated("r1", 0))
-    line.ends("r1", "completed")
+    line.ends("r1", "cancelled")
     line.run(40)
     assert [(one.outcome, one.reason) for one in line.decisions] == [("withdrawn", "not_speaking")]
     turn(line, "item_2")

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -343,21 +340,3 @@ def test_a_session_that_expires_ends_the_call_in_order() -> None:
         await ai.close()
 
     run(story)
-
-
-def test_the_example_runs_offline() -> None:
-    """examples/order_desk.py: a call with a function, its result in words, and a hang-up."""
-    environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(
-        [sys.executable, "examples/order_desk.py"],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'the AI calls look_up_order({"number": "A17"})' in done.stdout
-    assert '"state":"packed"' in done.stdout
-    assert "the call ends: end_call" in done.stdout

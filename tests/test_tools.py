@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -94,6 +96,10 @@ def test_synchronous_and_asynchronous_tools_run_off_the_media_loop() -> None:
     ("arguments", "part"),
     [
         ("{", "not JSON"),
+        pytest.param("[" * 20_000, "fit the schema", id="deep 1"),
+        pytest.param(
+            '{"number": ' + "[" * 20_000 + "]" * 20_000 + "}", "fit the schema", id="deep 2"
+        ),
         ("[]", "fit the schema"),
         ("{}", "`number`"),
         ('{"number": "seven"}', "$.number"),
@@ -123,6 +129,12 @@ def test_arguments_that_do_not_fit_are_answered(arguments: str, part: str) -> No
     ("arguments", "part"),
     [
         ('{"size": "huge"}', "one of"),
+        ('{"size": "small", "flag": true}', "one of"),
+        pytest.param(
+            '{"size": "small", "more": ' + "[" * 20_000 + "]" * 20_000 + "}",
+            "not JSON",
+            id="deep 3",
+        ),
         ("{}", "missing"),
         ('{"size": "small", "count": 0}', "minimum"),
         ('{"size": "small", "names": [1]}', "$.names[0]"),
@@ -140,6 +152,7 @@ def test_an_explicit_schema_is_checked(arguments: str, part: str) -> None:
             "size": {"type": "string", "enum": ["small", "large"]},
             "count": {"type": "integer", "minimum": 1},
             "names": {"type": "array", "items": {"type": "string"}},
+            "flag": {"enum": [0, 1]},
         },
         "required": ["size"],
         "additionalProperties": False,
@@ -354,3 +367,94 @@ def test_unknown_tools_long_texts_and_a_closed_box_are_answered() -> None:
 
     run(box, story)
     assert box.counts.requests == 4
+
+
+class MuteError(ToolError):
+    """An error that cannot be read."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def leaves() -> str:
+    """Leave."""
+    sys.exit(3)
+
+
+def half() -> str:
+    """Return half a surrogate pair, which no JSON carries."""
+    return "\ud800"
+
+
+def half_told() -> str:
+    """Raise one."""
+    raise ToolError("\ud800")
+
+
+def mute() -> str:
+    """Raise what has no words."""
+    raise MuteError
+
+
+def endless() -> str:
+    """Raise more words than anybody reads."""
+    raise ToolError("x" * 100_000)
+
+
+async def leaves_later() -> str:
+    """Leave the tools' own loop."""
+    sys.exit(3)
+
+
+async def gives_up() -> str:
+    """Cancel itself."""
+    raise asyncio.CancelledError
+
+
+async def well() -> str:
+    """Do what was asked."""
+    return "well"
+
+
+@pytest.mark.parametrize(
+    "function", [leaves, half, half_told, mute, endless, leaves_later, gives_up]
+)
+def test_no_tool_takes_the_threads_of_the_others_with_it(function: Callable[[], Any]) -> None:
+    """`sys.exit()`, what is no text, errors without words: answered, and the box goes on."""
+    box = ToolBox(threads=1)
+    box.tool(function)
+    box.tool(well)
+
+    async def story() -> None:
+        for _ in range(2):
+            output = await ask(box, function.__name__)
+            assert output.outcome == "failed"
+            assert problem(output)
+            assert len(output.output) < 2_100
+            assert (await ask(box, "well")).output == "well"
+        assert box.jobs == 0
+
+    run(box, story)
+
+
+def test_a_tool_that_does_not_obey_keeps_its_place() -> None:
+    """An asynchronous tool that ignores its cancelling still counts against `jobs_max`."""
+    box, free = ToolBox(jobs_max=1, timeout_s=0.05), threading.Event()
+
+    @box.tool
+    async def stubborn() -> str:
+        """Go on all the same."""
+        while not free.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.001)
+        return "late"
+
+    async def story() -> None:
+        assert (await ask(box, "stubborn")).outcome == "timeout"
+        assert (await ask(box, "stubborn")).outcome == "busy"
+        free.set()
+        async with asyncio.timeout(10):
+            while box.jobs:
+                await asyncio.sleep(0.001)
+
+    run(box, story)

@@ -38,6 +38,8 @@ class Watched:
     responses: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
     touched: set[str] = field(default_factory=set)
+    # Item -> response, as the ledger has it: the AI forgets an item that was deleted.
+    items: dict[str, str] = field(default_factory=dict)
     decisions: list[BargeInDecided] = field(default_factory=list)
     fills: list[int] = field(default_factory=list)
     clears: int = 0
@@ -62,6 +64,8 @@ class Evening:
         found = self.watched[bridge.call.call_sid]
         found.responses |= set(bridge.call._labels)
         found.fills.append(bridge.ring.window_frames_filled)
+        ledger = bridge.call.playout._items
+        found.items |= {name: item.response_id for name, item in ledger.items()}
 
     def observe(self, bridge: Bridge, command: Command, _: int) -> None:
         found = self.watched[bridge.call.call_sid]

@@ -208,6 +208,11 @@ def test_a_delta_without_an_item_belongs_to_its_response() -> None:
     [
         ("nope", "not_json"),
         (b"\xff", "not_json"),
+        pytest.param(
+            '{"type":"response.done","more":' + "[" * 20_000 + "]" * 20_000 + "}",
+            "not_json",
+            id="deep 1",
+        ),
         ("{}", "wrong_schema"),
         ('{"type":"response.output_audio.delta","delta":"AAAA"}', "wrong_schema"),
         ('{"type":"response.output_audio.delta","delta":5}', "wrong_schema"),

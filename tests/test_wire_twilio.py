@@ -88,6 +88,9 @@ FORMAT = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}
     ("text", "reason"),
     [
         ("", "not_json"),
+        pytest.param(
+            '{"event":"start","more":' + "[" * 20_000 + "]" * 20_000 + "}", "not_json", id="deep 1"
+        ),
         ("[1]", "wrong_schema"),
         ("{}", "wrong_schema"),
         ('{"event":"start","start":null}', "wrong_schema"),

@@ -28,6 +28,8 @@ from worker_rig import Served, served, until
 
 PATHS_OF_ALL = ("/metrics", "/calls")
 NOBODY = "http://127.0.0.1:9/v1"
+CALLS_ACTIVE = 'calls_active{carrier="twilio"}'
+CALLS_TOTAL = 'calls_total{carrier="twilio"}'
 
 
 async def frames(server: Served, count: int) -> None:
@@ -59,8 +61,8 @@ def test_calls_spread_and_whoever_is_asked_answers_for_all() -> None:
             for number in (0, 1):
                 async with (await server.at(number)).get(f"{server.http}/metrics") as answer:
                     text = await answer.text()
-                assert "fastbridge_calls_active 3.0" in text
-                assert "fastbridge_calls_total 3.0" in text
+                assert 'fastbridge_calls_active{carrier="twilio"} 3.0' in text
+                assert 'fastbridge_calls_total{carrier="twilio"} 3.0' in text
                 assert "fastbridge_workers_ready 2.0" in text
             other = await server.at(1)
             address = f"{server.http}/calls/{phones[0].script.call_sid}"
@@ -71,11 +73,11 @@ def test_calls_spread_and_whoever_is_asked_answers_for_all() -> None:
             await server.logged("hung up by an operator")
 
             async def check() -> bool:
-                return (await server.metrics())["calls_active"] == 2
+                return (await server.metrics())[CALLS_ACTIVE] == 2
 
             await until(check)
             values = await server.metrics()
-            assert values['calls_ended_total{reason="operator_hung_up"}'] == 1
+            assert values['calls_ended_total{carrier="twilio",reason="operator_hung_up"}'] == 1
             async with other.delete(f"{server.http}/calls/CAnobody") as answer:
                 assert answer.status == 404
             # The limit is everybody's: worker 1 carries one call and yet takes only two more.
@@ -110,7 +112,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay() -> None:
             growing = [name for name in before if "_total" in name or "_bucket" in name]
             assert [name for name in growing if after[name] < before[name]] == []
             assert after["caller_frames_total"] == 12
-            assert (after["calls_active"], after["calls_total"]) == (1, 2)
+            assert (after[CALLS_ACTIVE], after[CALLS_TOTAL]) == (1, 2)
             assert after["worker_restarts_total"] == 1
             assert after["worker_calls_lost_total"] == 1
             await doomed.wait_closed()
@@ -119,7 +121,7 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay() -> None:
             await other.speak(3)
             await frames(server, 15)
             values = await server.metrics()
-            assert (values["calls_total"], values["workers_ready"]) == (3, 2)
+            assert (values[CALLS_TOTAL], values["workers_ready"]) == (3, 2)
             assert [call["worker"] for call in (await server.calls())["calls"]] == [1, 0]
 
     run(story)

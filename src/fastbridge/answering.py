@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from fastbridge._ring import FULL, STALE, MulawRing
+from fastbridge._ring import FULL, STALE, MulawRing, inspect_base64
 from fastbridge.amends import Amends
+from fastbridge.answer_wait import AnswerWait
 from fastbridge.caller_delay import Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
@@ -47,7 +48,7 @@ from fastbridge.events import (
 )
 from fastbridge.mulaw import FRAME_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes, ns_of_bytes
 from fastbridge.playout import Playout
-from fastbridge.requester import AI_TALK, GREETING, Ask, Requester
+from fastbridge.requester import AI_TALK, GREETING, Ask, Requester, Slot
 from fastbridge.talk import State
 
 NS_PER_S: Final = 1_000 * NS_PER_MS
@@ -106,7 +107,8 @@ class Answering:
             history_frames=history_frames(settings.lead_ms),
         )
         self.input_clock = InputClock()
-        self.requester = Requester()
+        self._answer_patience_ns = int(settings.answer_patience_s * NS_PER_S)
+        self.requester = Requester(self._answer_patience_ns)
         self.counts = CallCounters()
         self.stream_sid = ""
         self.call_sid = ""
@@ -123,6 +125,8 @@ class Answering:
         self._amends = Amends()
         self._with_audio: deque[str] = deque(maxlen=8)
         self._retries = 0
+        # When a request that the AI refused is made again.
+        self._again_due_ns = NEVER_NS
         # All outputs of a response are with the AI; it has yet to be asked what it says to them.
         self._is_output_unasked = False
         self._greeting_id = ""
@@ -137,6 +141,7 @@ class Answering:
         # Of the latest audio that went with such silence: all of it, and the caller's own part.
         self._paid_bytes = 0
         self._paid_own_bytes = 0
+        self._wait = AnswerWait()
         self._is_carrier_open = True
         self._is_ai_open = False
         self._closing = ""
@@ -209,6 +214,11 @@ class Answering:
         return self.requester.label_of(self.requester.turn)
 
     @property
+    def is_closing(self) -> bool:
+        """Say whether the call ends, or has ended: no further answer begins."""
+        return bool(self._closing)
+
+    @property
     def has_ended(self) -> bool:
         """Say whether both sides were told to close."""
         return not self._is_carrier_open
@@ -273,6 +283,7 @@ class Answering:
         if response_id not in self._responses:
             if response_id in self._dead or response_id in self._finished:
                 self.counts.stale_deltas_dropped += 1
+                self.counts.stale_bytes_dropped += max(inspect_base64(delta), 0)
             else:
                 self.counts.bad_deltas += 1
             return
@@ -286,6 +297,7 @@ class Answering:
             self._backlog_full(response_id, item_id)
         elif written == STALE:
             self.counts.stale_deltas_dropped += 1
+            self.counts.stale_bytes_dropped += max(inspect_base64(delta), 0)
         else:
             self.counts.ai_bytes += written
             if response_id not in self._with_audio:
@@ -368,6 +380,10 @@ class Answering:
     def _forget_sound(self, now_ns: int) -> None:
         """Stop judging a caller's sound."""
 
+    def _is_caller_speaking(self, _now_ns: int) -> bool:
+        """Say whether the caller's turn has begun and is not over."""
+        return False
+
     def _keep_back(self, _payload: str, _count: int, _now_ns: int) -> bool:
         """Say whether a caller frame waits because it may be our own voice."""
         return False
@@ -382,8 +398,9 @@ class Answering:
         """Say whether the call ends only because the AI said so, and the caller may object."""
         return False
 
-    def _run_calls(self, event: ResponseEnded, now_ns: int) -> None:
-        """Run the function calls of a response that is over."""
+    def _run_calls(self, _event: ResponseEnded, _now_ns: int) -> bool:
+        """Run the function calls of a response that is over; say whether it had any."""
+        return False
 
     def _ask_for_outputs(self, now_ns: int) -> None:
         """Ask what the AI says to the outputs of its function calls."""
@@ -409,10 +426,13 @@ class Answering:
             self.hang_up("duration_max", now_ns)
         if self._is_output_unasked:
             self._ask_for_outputs(now_ns)
-        if self.requester.expire(now_ns):
-            self.counts.requests_lost += 1
-            self._note("the AI never answered a request", "warning")
-            self._request_waiting(now_ns)
+        if now_ns >= self._again_due_ns:
+            self._again_due_ns = NEVER_NS
+            if not self._is_caller_speaking(now_ns):  # the caller's turn asks by itself
+                self._ask_again(now_ns)
+        slot = self.requester.expire(now_ns)
+        if slot is not None:
+            self._request_lost(slot, now_ns)
 
     def _check_drained(self, now_ns: int) -> None:
         if not self._is_carrier_open:
@@ -443,6 +463,8 @@ class Answering:
         if self.has_ended:
             return
         self._last_audio_ns = now_ns
+        if self.settings.greeting:
+            self._wait.begin("greeting", now_ns, now_ns)
         self._is_ai_open = True
         patience_s = self.settings.ai_connect_timeout_s + SESSION_PATIENCE_S
         self._ready_deadline_ns = now_ns + int(patience_s * NS_PER_S)
@@ -515,6 +537,7 @@ class Answering:
 
     def _send_request(self, turn: int | None) -> None:
         if turn is not None:
+            self._again_due_ns = NEVER_NS
             self._is_output_unasked = False  # it answers the conversation, outputs and all
             self._commands.append(RequestResponse(turn, self.requester.instructions))
 
@@ -543,7 +566,9 @@ class Answering:
         if event.code == "conversation_already_has_active_response":
             self.requester.occupied(turn, now_ns)
         elif turn is not None:
-            self.requester.refused(turn)
+            if self.requester.refused(turn):
+                # Not at once: the reason may be a limit of its rate.
+                self._again_due_ns = now_ns + self._answer_patience_ns
             self._request_waiting(now_ns)
         elif kind == "s" and not self.is_ready:
             self._end("ai_session_refused", now_ns)
@@ -597,7 +622,9 @@ class Answering:
         self._amends.refuse(response_id)
         self.playout.end_audio(response_id)
 
-    def _on_item_added(self, event: ItemAdded, _: int) -> None:
+    def _on_item_added(self, event: ItemAdded, now_ns: int) -> None:
+        if event.kind != "message":  # of a message only the audio is heard
+            self.requester.heard_of(event.response_id, now_ns)
         is_known = event.response_id in self._responses or event.response_id in self._dead
         if event.kind == "message" and is_known:
             self._amends.item_added(event.response_id, event.item_id)
@@ -611,8 +638,12 @@ class Answering:
         if label is not None:
             self._finished.append(event.response_id)
             self._note("response is complete", "info", ("label", label), ("status", event.status))
-        if event.status == "completed":
+        has_calls = self._run_calls(event, now_ns)
+        if event.status == "completed" and (has_calls or event.response_id in self._with_audio):
             self._retries = 0
+        elif event.status == "completed" and label is not None:
+            self.counts.responses_empty += 1
+            self._retry(event.response_id, label, now_ns)
         if event.status in ("failed", "incomplete"):
             self.counts.responses_failed += 1
             self._retry(event.response_id, label, now_ns)
@@ -623,18 +654,35 @@ class Answering:
                 ("reason", event.reason),
             )
         self._tell(self._amends.response_ended(event.response_id))
-        self._run_calls(event, now_ns)
         self.requester.ended(event.response_id)
         self._request_waiting(now_ns)
 
     def _retry(self, response_id: str, label: str | None, now_ns: int) -> None:
-        """An answer failed without a word: ask once more, then let the carrier go on."""
-        if label is None or response_id in self._with_audio or self._closing:
+        """Ask once more for an answer that ended without a word."""
+        if label is not None and response_id not in self._with_audio:
+            self._ask_again(now_ns)
+
+    def _request_lost(self, slot: Slot, now_ns: int) -> None:
+        """The AI's next word did not come: ask again where that was to be an answer's first."""
+        self.counts.requests_lost += 1
+        self._note("the AI never answered a request", "warning", ("waited_for", slot.value))
+        silent_id = self.requester.response_id
+        if silent_id:
+            self._kill(silent_id)
+            self._commands.append(CancelResponse(silent_id))
+        if slot is Slot.REQUESTED or silent_id:
+            self._ask_again(now_ns)
+        else:
+            self._request_waiting(now_ns)
+
+    def _ask_again(self, now_ns: int) -> None:
+        """Dead air has an end: ask once more, then let the carrier go on."""
+        if self._closing:
             return
         self._retries += 1
         if self._retries <= RETRIES_MAX:
             self.counts.answers_retried += 1
-            self._request(Ask(label, self.requester.instructions), now_ns)
+            self._send_request(self.requester.again(now_ns))
         else:
             self._note("the AI gives no answer", "error")
             self.hang_up("ai_gives_no_answer", now_ns)

@@ -27,7 +27,9 @@ from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.decision_record import decision_fields, ms_of
 from fastbridge.events import (
+    AiErrored,
     AiLost,
+    AnswerHeard,
     AppendCallerAudio,
     BargeInConfirmed,
     BargeInDecided,
@@ -63,12 +65,13 @@ from fastbridge.legs.ai import AiDoor, AiLeg, AiUnreachableError
 from fastbridge.legs.carrier import CarrierLeg
 from fastbridge.listening.ear import Ear
 from fastbridge.listening.engine import Listening
-from fastbridge.metrics import Totals
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, NS_PER_MS
 from fastbridge.pacing import Heartbeat
 from fastbridge.speech import Stage
 from fastbridge.tools import CallFacts, ToolBox, ToolOutput, ToolRequest, ToolRun
+from fastbridge.totals import Totals
 from fastbridge.wire import realtime
+from fastbridge.wire.dialect import MakeDialect
 from fastbridge.wire.faults import AiError, CarrierError
 from fastbridge.wire.transcripts import Transcripts
 from fastbridge.wire.twilio import TwilioStream
@@ -99,6 +102,8 @@ class Worker:
     # The functions the AI may call, in threads of their own; an empty box answers "unknown".
     tools: ToolBox = field(default_factory=ToolBox)
     totals: Totals = field(default_factory=Totals)
+    # The carrier's words, made anew for each call.
+    dialect: MakeDialect = TwilioStream
     # Says why a stream is refused, "" when it is welcome.
     admit: Callable[[CarrierStarted], str] = lambda _started: ""
     # For a demonstration or a test: every command as it is performed, every beat as it ends.
@@ -159,10 +164,12 @@ class Bridge:
                 audio=settings.journal_audio == "on",
                 bytes_max=settings.journal_bytes_max,
             )
-        self.stream = TwilioStream()
+        self.stream = worker.dialect()
         self._transcripts = Transcripts(settings.backchannels)
         # When the latest `clear` was written, for the decision it belongs to.
-        self._cleared_ns = 0
+        self._cleared_ns = self._flushed_ns = 0
+        self.carrier_name = self.stream.name
+        self.silence_worst_ns = 0
         self.log = CallLog(LOG, {"bridge": self})
         self.ai: AiLeg | None = None
         self._ai_task: asyncio.Task[None] | None = None
@@ -200,7 +207,7 @@ class Bridge:
             try:
                 await self._release()
             finally:
-                self.worker.totals.leave(self)
+                self.worker.totals.leave(self, time.monotonic_ns())
                 if isinstance(self.call, RecordedCall):
                     self.call.finish()
                 self.ring.close()
@@ -309,13 +316,18 @@ class Bridge:
         if self._faults[reason] <= FAULTS_LOGGED_MAX:
             self.log.warning(message, fields={"reason": reason, "problem": problem})
 
+    @property
+    def carrier_unsent_bytes(self) -> int:
+        """Return the bytes that wait for the carrier's socket."""
+        return self.carrier.unsent_bytes
+
     def walk(self) -> str:
         """Return the walk of both directions, as this call is wired."""
         settings = self.worker.settings
         return (
-            f"twilio({FRAME_BYTES} B) -> call -> openai({settings.model}) | "
+            f"{self.stream.name}({FRAME_BYTES} B) -> call -> openai({settings.model}) | "
             f"openai -> ring({settings.window_frames} + {settings.backlog_seconds_max} s) -> "
-            f"heartbeat({FRAME_MS} ms, lead {settings.lead_ms} ms) -> twilio"
+            f"heartbeat({FRAME_MS} ms, lead {settings.lead_ms} ms) -> {self.stream.name}"
         )
 
     def _summary(self) -> dict[str, object]:
@@ -394,18 +406,22 @@ class Bridge:
 
     async def _run_ai(self) -> None:
         """Open the AI leg and read it until it closes: the one task that knows its end."""
+        totals, began_ns = self.worker.totals, time.monotonic_ns()
         try:
             connection = await self.worker.door.connect()
         except AiUnreachableError as problem:
-            self.worker.totals.ai_connects_failed += 1
+            totals.ai_connects_failed += 1
             self._handle(AiLost(str(problem), refused=True))
             return
+        totals.ai_connects += 1
+        totals.connecting.add(time.monotonic_ns() - began_ns)
         leg = self.ai = AiLeg(connection, self.worker.settings.ai_write_limit_bytes)
         try:
             # What the carrier's socket brings in one go leaves for the AI in one write.
             self.carrier.socket.accompany(leg.socket)
             leg.open(self._ai_text)
             await leg.ended()
+            totals.ai_legs_lost += not self.call.has_ended
             self._handle(AiLost(leg.close_reason))
         except Exception:  # noqa: BLE001  a bug in one call ends that call only
             self._bug()
@@ -439,6 +455,8 @@ class Bridge:
             if self.call.has_commands:
                 self._perform(now_ns)
         else:
+            if isinstance(message, AiErrored):
+                self.worker.totals.ai_erred(message.code)
             self._handle(message, now_ns)
 
     # ----------------------------------------------------------------- commands
@@ -470,6 +488,7 @@ class Bridge:
                 self.looked_at_by.performed(command, now_ns)
 
     def _do_clear(self, command: ClearCarrier) -> None:
+        self._flushed_ns = time.monotonic_ns()  # the ring is silent: what follows is the wire
         if self._ear is not None:
             self._ear.cut(self.call.caller_ms)
         self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
@@ -561,19 +580,25 @@ class Bridge:
         self.log.log(level, command.message, fields=dict(command.fields))
 
     def _do_decided(self, command: BargeInDecided) -> None:
-        self.worker.totals.decided(command, time.monotonic_ns())
+        self.worker.totals.decided(command)
+        if command.outcome == "committed" and command.silent_ns == command.decided_ns:
+            self.worker.totals.fell_silent(command, self._flushed_ns, self._cleared_ns)
         self.log.info("barge-in decided", fields=decision_fields(command, self._cleared_ns))
 
     def _do_held(self, command: BargeInHeld) -> None:
-        self.worker.totals.held(command, time.monotonic_ns())
+        self.worker.totals.fell_silent(command, self._flushed_ns, self._cleared_ns)
 
     def _do_confirmed(self, command: BargeInConfirmed) -> None:
-        self.worker.totals.confirmed(command)
+        silence_ns = self.worker.totals.confirmed(command, self._cleared_ns)
+        self.silence_worst_ns = max(self.silence_worst_ns, silence_ns)
         if command.was_decided:
             # The carrier's proof came after the decision: the line's last stage follows.
             taken_ns = command.confirmed_ns - command.trigger_ns
             fields = {"candidate": command.candidate, "trigger_to_confirmed_ms": ms_of(taken_ns)}
             self.log.info("barge-in confirmed", fields=fields)
+
+    def _do_answered(self, command: AnswerHeard) -> None:
+        self.worker.totals.answered(command)
 
     _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
         ConnectAi: _do_connect,
@@ -594,4 +619,5 @@ class Bridge:
         BargeInDecided: _do_decided,
         BargeInHeld: _do_held,
         BargeInConfirmed: _do_confirmed,
+        AnswerHeard: _do_answered,
     }

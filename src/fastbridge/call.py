@@ -108,6 +108,8 @@ class Call(ToolTalk):
         self._is_turn_forced = False
         # The AI hears the caller's turn, at most until then.
         self._heard_until_ns = 0
+        # When the caller's latest sound ended, as the AI told.
+        self._stopped_ns = 0
         # The latest item the AI opened on our echo, and when: the caller may be in it too.
         self._echo_item = ("", 0)
         self._loud_ns = 0
@@ -162,6 +164,7 @@ class Call(ToolTalk):
             return
         self.counts.turns_forced += 1
         self._is_turn_forced = True
+        self._wait.begin("turn", self._loud_ns or now_ns, now_ns)
         self._note("the AI did not hear the caller's turn: ended by the bridge", "warning")
         self._commands.append(CommitInput())
         self._request(Ask(AI_TALK), now_ns)
@@ -184,6 +187,10 @@ class Call(ToolTalk):
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
         mark = self.playout.mark_echoed(event.name, now_ns)
+        if mark is not None and self._wait.kind and mark.due_ns > self.playout.talk_start_ns:
+            playout = self.playout
+            answer = self._wait.heard(playout.talk_start_ns, playout.clock.lowest_lag_ns)
+            self._commands += [answer] if answer is not None else []
         if mark is not None and self._clear is not None and mark.name == self._clear.fence:
             clear, self._clear = self._clear, None
             one = clear.sound
@@ -191,7 +198,13 @@ class Call(ToolTalk):
             was_decided = one is not self.judge.candidate
             self._commands.append(
                 BargeInConfirmed(
-                    clear.generation, one.trigger_ns, now_ns, one.number, was_decided=was_decided
+                    generation=clear.generation,
+                    trigger_ns=one.trigger_ns,
+                    confirmed_ns=now_ns,
+                    candidate=one.number,
+                    was_decided=was_decided,
+                    onset_ns=one.onset_ns,
+                    was_audible=one.was_audible,
                 )
             )
 
@@ -445,10 +458,10 @@ class Call(ToolTalk):
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
         one = self.judge.candidate
+        input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
+        self._stopped_ns = ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
         if one is None or event.item_id not in one.items or one.is_local:
             return
-        input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
-        ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
         self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
 
     def _on_transcript(self, event: TranscriptHeard, now_ns: int) -> None:
@@ -477,8 +490,10 @@ class Call(ToolTalk):
             self.judge.whole(now_ns)
             if self.settings.turn_detection == "semantic_vad":
                 self._act(self.judge.confirmed(self.state(now_ns), "turn_end"), now_ns)
-        elif self.is_ready and self.settings.barge_in != "server":
-            self._request(Ask(AI_TALK), now_ns)
+        elif self.is_ready:
+            self._wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            if self.settings.barge_in != "server":
+                self._request(Ask(AI_TALK), now_ns)
 
     # ----------------------------------------------------------------- verdicts
 
@@ -507,6 +522,7 @@ class Call(ToolTalk):
         one = self.judge.candidate
         assert one is not None  # noqa: S101  the judge holds for a candidate only
         self._let_sound_through(one)
+        one.was_audible = self.playout.is_audible(now_ns)
         fence = self.playout.hold(now_ns)
         one.silent_ns = now_ns
         self.counts.holds += 1
@@ -549,6 +565,7 @@ class Call(ToolTalk):
         """Ask for the answer to a turn that had ended before its sound was judged."""
         if any(item in self._early_items for item in one.items):
             self._early_items.clear()
+            self._wait.begin("turn", self._stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
 
@@ -564,6 +581,8 @@ class Call(ToolTalk):
         self._let_sound_through(one)
         label, was_held = self.label(now_ns), self.playout.is_held
         known = self.playout.item_ids
+        one.was_audible = one.was_audible or self.playout.is_audible(now_ns)
+        self._wait.forget()
         flushed, items = self.playout.flush(now_ns)
         if not was_held:
             fence = self.playout.fence(now_ns)
@@ -571,6 +590,7 @@ class Call(ToolTalk):
             self._commands.append(ClearCarrier(fence.name))
             self._clear = _Clear(fence.name, self.generation, one)
         self.requester.withdraw(now_ns)
+        self._again_due_ns = NEVER_NS
         dead = list(self._responses)
         if self.settings.barge_in != "server":
             self._commands += map(CancelResponse, dead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,8 @@ DOTENV: Final = Path(".env")
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code (0 well, 1 failed, 2 wrong settings or usage)."""
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser(argv).parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except ConfigError as problem:
@@ -29,10 +31,11 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    from fastbridge import replay as replay_command
-    from fastbridge.simulator import command as simulate_command
+def _parser(named: Collection[str]) -> argparse.ArgumentParser:
+    """Return the parser; commands that are not `named` are listed without their arguments.
 
+    What a replay or a simulation needs is not loaded for a server's sake.
+    """
     parser = argparse.ArgumentParser(
         prog="fastbridge",
         description="A bridge between a phone call and a realtime speech AI, made for barge-in.",
@@ -71,16 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     call = commands.add_parser("call", help="call a running bridge as a carrier would")
-    _add_call_arguments(call)
     call.set_defaults(run=_call)
-
     replay = commands.add_parser("replay", help="run a journal again, and draw it")
-    replay_command.add_arguments(replay)
-    replay.set_defaults(run=replay_command.run)
-
     simulate = commands.add_parser("simulate", help="simulate calls, every rule after every step")
-    simulate_command.add_arguments(simulate)
-    simulate.set_defaults(run=simulate_command.run)
+    _add_heavy_arguments(named, call=call, replay=replay, simulate=simulate)
 
     ai = commands.add_parser("ai", help="run the embedded AI on a port of its own")
     ai.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
@@ -92,10 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_call_arguments(parser: argparse.ArgumentParser) -> None:
-    from fastbridge.caller import command
+def _add_heavy_arguments(named: Collection[str], **parsers: argparse.ArgumentParser) -> None:
+    """Let the commands that are named declare their arguments: each loads its own rooms."""
+    if "call" in named:
+        from fastbridge.caller import command as call
 
-    command.add_arguments(parser)
+        call.add_arguments(parsers["call"])
+    if "replay" in named:
+        from fastbridge import replay
+
+        replay.add_arguments(parsers["replay"])
+        parsers["replay"].set_defaults(run=replay.run)
+    if "simulate" in named:
+        from fastbridge.simulator import command as simulate
+
+        simulate.add_arguments(parsers["simulate"])
+        parsers["simulate"].set_defaults(run=simulate.run)
 
 
 def settings_from(**overrides: object) -> Settings:

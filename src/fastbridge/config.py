@@ -325,6 +325,14 @@ class Settings:
     ai_connect_timeout_s: float = _real(
         10.0, 0.1, 120.0, "Seconds to reach the AI and have the session accepted."
     )
+    answer_patience_s: float = _real(
+        5.0,
+        0.5,
+        120.0,
+        "Seconds an answer may take to begin, and from there to its first audio or function call;"
+        " then it is asked for once more, and after the same again the carrier goes on with"
+        " `after_stream`.",
+    )
     ai_write_limit_bytes: int = _whole(
         65_536, 4096, 16 * 1024**2, "Unsent bytes to the AI; beyond it caller audio is dropped."
     )
@@ -352,6 +360,15 @@ class Settings:
     )
     journal_bytes_max: int = _whole(
         64 * 1024**2, 65_536, 4 * 1024**3, "Bytes of one journal; beyond it the journal ends."
+    )
+    metrics_calls_max: int = _whole(
+        0,
+        0,
+        200,
+        "Calls per worker with gauges of their own in /metrics (label call_sid); 0: none.",
+    )
+    log_personal: str = _one_of(
+        "off", ("off", "on"), "Whether log lines hold phone numbers and stream parameters."
     )
     log_format: str = _one_of(
         "auto", ("auto", "json", "text"), "auto: text on a terminal, else JSON."

@@ -19,6 +19,7 @@ class CallCounters:
     ai_deltas: int = 0
     ai_bytes: int = 0
     stale_deltas_dropped: int = 0
+    stale_bytes_dropped: int = 0
     bad_deltas: int = 0
     backlog_full: int = 0
     frames_sent: int = 0
@@ -32,6 +33,7 @@ class CallCounters:
     deletes: int = 0
     responses: int = 0
     responses_failed: int = 0
+    responses_empty: int = 0
     responses_repeated: int = 0
     responses_dead_at_birth: int = 0
     ai_errors: int = 0

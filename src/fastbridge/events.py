@@ -437,6 +437,7 @@ class BargeInConfirmed:
     """The carrier echoed the fence: its buffer is empty since at most one return trip.
 
     `was_decided`: the candidate's decision is out already, without this time in it.
+    `was_audible`: AI audio was reaching the ear when the `clear` was decided.
     """
 
     generation: int
@@ -444,6 +445,19 @@ class BargeInConfirmed:
     confirmed_ns: int
     candidate: int = 0
     was_decided: bool = False
+    onset_ns: int = 0
+    was_audible: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHeard:
+    """The carrier proved that an answer is being played.
+
+    `kind` is turn (`waited_ns` since the caller stopped) or greeting (since the stream began).
+    """
+
+    kind: str
+    waited_ns: int
 
 
 Command: TypeAlias = (
@@ -465,4 +479,5 @@ Command: TypeAlias = (
     | BargeInHeld
     | BargeInDecided
     | BargeInConfirmed
+    | AnswerHeard
 )

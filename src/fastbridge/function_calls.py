@@ -31,6 +31,7 @@ class FunctionCalls:
         self._waiting: dict[str, dict[str, ToolCalled]] = {}
         self._running: dict[str, str] = {}
         self._known: deque[str] = deque(maxlen=KNOWN_KEPT)
+        self.forgotten = 0
 
     def called(self, event: ToolCalled) -> bool:
         """Take a call; its later announcements replace it. False: it is known, or one too many."""
@@ -43,7 +44,7 @@ class FunctionCalls:
             self._known.append(event.call_id)
         calls[event.call_id] = event
         if len(self._waiting) > RESPONSES_MAX:
-            del self._waiting[next(iter(self._waiting))]
+            self.forgotten += len(self._waiting.pop(next(iter(self._waiting))))
         return True
 
     def ended(self, response_id: str) -> list[ToolCalled]:

@@ -67,6 +67,14 @@ class TextFormatter(logging.Formatter):
         return f"{colour}{line}{PLAIN}" if colour else line
 
 
+_SUPPRESSED = [0]
+
+
+def suppressed_total() -> int:
+    """Return how many lines of this process were left out."""
+    return _SUPPRESSED[0]
+
+
 def set_up(
     log_format: str, level: str, stream: TextIO | None = None, *, worker: int | None = None
 ) -> None:

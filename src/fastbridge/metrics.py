@@ -1,254 +1,96 @@
 """What Prometheus sees: plain integers, read by one collector when scraped.
 
-The hot path only ever does `counter += 1`. No label names a call: their number would grow with
-every call, and a scrape of 500 label sets blocks the loop for a tenth of a second.
+The hot path only ever does `counter += 1`. No label names a call, unless `metrics_calls_max` asks
+for it: the number of labels would grow with every call. What there is and what it means stands in
+`metric_names`; here it gets its values.
 """
 
 from __future__ import annotations
 
+import platform
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from fastbridge.call import Call
+from fastbridge import admission, logs
+from fastbridge._ring import PAGE_BYTES, PagePool
+from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
-from fastbridge.events import BargeInConfirmed, BargeInDecided, BargeInHeld
-from fastbridge.mulaw import BYTES_PER_MS
-from fastbridge.pacing import LATENESS_BOUNDS_NS, Heartbeat
+from fastbridge.histogram import Histogram, Recent
+from fastbridge.loop_lag import LoopLag
+from fastbridge.metric_names import BY_NAME, FAMILIES, QUANTILES, Family
+from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES
+from fastbridge.pacing import Heartbeat
+from fastbridge.totals import AI_ERROR_CODES, OTHER, Measured, Totals
 
 if TYPE_CHECKING:
-    from prometheus_client.core import HistogramMetricFamily
     from prometheus_client.metrics_core import Metric
 
-SECONDS_BOUNDS: Final = (0.0005, 0.001, 0.005, 0.02, 0.04, 0.06, 0.1, 0.15, 0.25, 0.5, 1.0, 5.0)
 NS_PER_S: Final = 1_000_000_000
-
-
-class Histogram:
-    """Counts of values by bucket, in nanoseconds; no lock, one thread."""
-
-    __slots__ = ("bounds_ns", "counts", "sum_ns")
-
-    def __init__(self, bounds_s: tuple[float, ...] = SECONDS_BOUNDS) -> None:
-        self.bounds_ns = tuple(int(bound * NS_PER_S) for bound in bounds_s)
-        self.counts = [0] * (len(self.bounds_ns) + 1)
-        self.sum_ns = 0
-
-    def add(self, value_ns: int) -> None:
-        """Count one value; a negative one (clock skew between two estimates) counts as 0."""
-        value_ns = max(value_ns, 0)
-        self.counts[bisect_left(self.bounds_ns, value_ns)] += 1
-        self.sum_ns += value_ns
-
-    @property
-    def total(self) -> int:
-        """Return how many values were counted."""
-        return sum(self.counts)
-
-
-class Measured(Protocol):
-    """A live call as the collector needs it."""
-
-    call: Call
-
-
-class Totals:
-    """The counts of a worker: finished calls summed up, live ones read when scraped."""
-
-    def __init__(self) -> None:
-        self.live: set[Measured] = set()
-        self.calls_total = 0
-        self.ended: Counter[str] = Counter()
-        self.rejected: Counter[str] = Counter()
-        self.carrier_faults: Counter[str] = Counter()
-        self.ai_faults: Counter[str] = Counter()
-        self.decisions: Counter[tuple[str, str]] = Counter()
-        self.tool_runs: Counter[str] = Counter()
-        self.ai_connects_failed = 0
-        self.carrier_stalls = 0
-        self.bridge_bugs = 0
-        self.barge_in_decide = Histogram()
-        self.barge_in_flush = Histogram()
-        self.barge_in_silence = Histogram()
-        self._finished = CallCounters()
-        self._finished_underruns = 0
-        self._finished_marks = Counter[str]()
-
-    def join(self, measured: Measured) -> None:
-        """A call began."""
-        self.calls_total += 1
-        self.live.add(measured)
-
-    def leave(self, measured: Measured) -> None:
-        """A call is over: keep its sums, forget the call."""
-        if measured not in self.live:
-            return
-        self.live.remove(measured)
-        call = measured.call
-        self.ended[call.end_reason or "unknown"] += 1
-        self._finished.add(call.counts)
-        self._finished_underruns += call.playout.underruns
-        self._finished_marks.update(_marks(call))
-
-    def decided(self, decision: BargeInDecided, written_ns: int) -> None:
-        """Count one judged candidate, and how long the stages of a commit took."""
-        self.decisions[decision.outcome, decision.reason] += 1
-        if decision.outcome == "committed":
-            self.barge_in_decide.add(decision.decided_ns - decision.onset_ns)
-            self.barge_in_flush.add(written_ns - decision.decided_ns)
-
-    def held(self, hold: BargeInHeld, written_ns: int) -> None:
-        """Count a hold: silence now, judged later."""
-        self.barge_in_decide.add(hold.held_ns - hold.onset_ns)
-        self.barge_in_flush.add(written_ns - hold.held_ns)
-
-    def confirmed(self, barge_in: BargeInConfirmed) -> None:
-        """Count how long it took from the trigger until the carrier proved its silence."""
-        self.barge_in_silence.add(barge_in.confirmed_ns - barge_in.trigger_ns)
-
-    def counts(self) -> CallCounters:
-        """Return the sums over all calls, finished and live."""
-        total = CallCounters()
-        total.add(self._finished)
-        for measured in self.live:
-            total.add(measured.call.counts)
-        return total
-
-    def underruns(self) -> int:
-        """Return how often a carrier ran dry while an answer was coming."""
-        live = sum(measured.call.playout.underruns for measured in self.live)
-        return self._finished_underruns + live
-
-    def marks(self) -> Counter[str]:
-        """Return what became of unusual marks: ignored, unknown, overflowed."""
-        total = Counter(self._finished_marks)
-        for measured in self.live:
-            total.update(_marks(measured.call))
-        return total
-
-
-def _marks(call: Call) -> dict[str, int]:
-    playout = call.playout
-    return {
-        "cleared": playout.marks_ignored,
-        "unknown": playout.marks_unknown,
-        "overflowed": playout.marks_overflowed,
-    }
-
-
-# Counter name -> (attribute of listening's counters, help).
-HEARD: Final[dict[str, tuple[str, str]]] = {
-    "detector_windows": ("scored_windows", "Windows of 32 ms the local detector scored."),
-    "detector_frames_dropped": (
-        "dropped_frames",
-        "Caller frames the local detector had no time for: the worker is overloaded.",
-    ),
-    "detector_rounds_failed": (
-        "failed_rounds",
-        "Rounds in which the detector failed; their frames count as silence: read the log.",
-    ),
-    "detector_handlers_failed": ("failed_handlers", "Detector answers no call could take."),
-    "detector_busy_seconds": ("busy_seconds", "How long the detector's thread worked."),
-    "echo_frames_cleaned": ("cleaned_frames", "Caller frames that went through the canceller."),
-    "echo_probes": ("probes", "Comparisons of what was played with what came back."),
-    "echo_cancellers_refused": (
-        "echo_refused",
-        "AI talkspurts without a canceller, all places taken: raise echo_calls_max, or add cores.",
-    ),
+BYTES_PER_S: Final = BYTES_PER_MS * 1000
+TWILIO: Final = "twilio"
+# Counter name -> attribute of listening's counters.
+HEARD: Final = {
+    "detector_windows_total": "scored_windows",
+    "detector_frames_dropped_total": "dropped_frames",
+    "detector_rounds_failed_total": "failed_rounds",
+    "detector_handlers_failed_total": "failed_handlers",
+    "detector_busy_seconds_total": "busy_seconds",
+    "echo_frames_cleaned_total": "cleaned_frames",
+    "echo_probes_total": "probes",
+    "echo_cancellers_refused_total": "echo_refused",
 }
-
-# Counter name -> (attribute of the journal, help).
-KEPT: Final[dict[str, tuple[str, str]]] = {
-    "journals_opened": ("opened", "Journals begun."),
-    "journals_ended": ("ended", "Journals that were written to their end."),
-    "journals_full": ("full", "Journals that reached journal_bytes_max: they end before the call."),
-    "journals_overrun": ("overrun", "Journals ended because the disk did not keep up."),
-    "journals_failed": ("failed", "Journals the disk refused: read the log."),
-    "journal_bytes": ("written_bytes", "Bytes written to journals."),
+# Counter name -> attribute of the journal.
+KEPT: Final = {
+    "journals_opened_total": "opened",
+    "journals_ended_total": "ended",
+    "journals_full_total": "full",
+    "journals_overrun_total": "overrun",
+    "journals_failed_total": "failed",
+    "journal_bytes_total": "written_bytes",
 }
+# Counters of `CallCounters` by their own names, and those that are exported under another.
+SAME: Final = (
+    *("caller_frames", "bad_deltas", "backlog_full", "frames_sent", "holds", "resumes"),
+    *("flushed_bytes", "truncates", "truncates_refused", "responses", "responses_failed"),
+    "responses_empty",
+    *("responses_repeated", "responses_dead_at_birth", "requests_lost", "turns_forced"),
+    *("answers_retried", "transcripts", "transcripts_failed", "transcripts_late"),
+    *("ai_errors_benign", "tool_calls", "tool_calls_unrun", "tool_calls_ignored"),
+    *("tool_outputs", "tool_outputs_dropped", "tool_outputs_refused", "hang_ups_cancelled"),
+    "digits",
+)
+# Label values that exist from the start, so that a rate has something to rise from.
+END_REASONS: Final = (
+    *("carrier_stopped", "carrier_lost", "carrier_silent", "carrier_stalled", "carrier_broken"),
+    *("carrier_too_large", "carrier_format_refused", "start_timeout", "refused", "drained"),
+    *("operator_hung_up", "end_call", "duration_max", "ai_lost", "ai_refused"),
+    *("ai_session_timeout", "ai_session_refused", "ai_session_expired", "ai_format_refused"),
+    *("ai_gives_no_answer",),
+)
+_ADMISSION: Final = tuple(reason for reason in admission.REASONS if reason != "ok")
+REJECTS: Final = (
+    *("full", "draining", "not_local", "wrong_account", "bad_body", "console_token"),
+    *("group_silent", *_ADMISSION),
+)
+CARRIER_FAULTS: Final = (
+    *("not_json", "wrong_schema", "unknown_event", "wrong_stream", "wrong_format", "bad_payload"),
+    *("media_before_start", "second_start", "binary", "too_large", *_ADMISSION),
+)
+TOOL_OUTCOMES: Final = (
+    *("done", "end_call", "unknown", "busy", "bad_arguments", "timeout", "failed", "closed"),
+    "cancelled",
+)
+DECISIONS: Final = (
+    *(("committed", reason) for reason in ("speech", "words", "turn_end", "no_verdict")),
+    *(("resumed", reason) for reason in ("too_short", "no_words", "backchannel", "no_verdict")),
+    *(("ignored", reason) for reason in ("echo", "greeting", "too_short")),
+    ("withdrawn", "not_speaking"),
+)
 
-# Counter name -> (field of CallCounters, help that says what a rising value means).
-COUNTED: Final[dict[str, tuple[str, str]]] = {
-    "caller_frames": ("caller_frames", "Caller audio messages received."),
-    "caller_bytes_dropped": (
-        "caller_bytes_dropped",
-        "Caller audio not sent because the AI's socket was full: the AI misses words.",
-    ),
-    "caller_bytes_held_out": (
-        "caller_bytes_held_out",
-        "Caller audio dropped before the AI was ready: the AI leg connects too slowly.",
-    ),
-    "caller_bytes_lost": (
-        "caller_bytes_lost",
-        "Caller audio that never came, by the carrier's clock, and silence stands for.",
-    ),
-    "ai_audio_bytes": ("ai_bytes", "AI audio queued for playout."),
-    "stale_deltas_dropped": (
-        "stale_deltas_dropped",
-        "Late audio of interrupted answers, refused: normal after barge-ins.",
-    ),
-    "bad_deltas": ("bad_deltas", "AI audio that was no base64 or of an unknown response."),
-    "backlog_full": ("backlog_full", "Answers cancelled because the backlog was full."),
-    "frames_sent": ("frames_sent", "Frames of 20 ms written to carriers."),
-    "holds": ("holds", "Times the AI fell silent for a sound that was yet to be judged."),
-    "resumes": ("resumes", "Holds that were false alarms: the answer went on, nothing lost."),
-    "flushed_bytes": ("flushed_bytes", "AI audio made unreadable by barge-ins and hang-ups."),
-    "truncates": ("truncates", "Items truncated to what was heard."),
-    "truncates_refused": ("truncates_refused", "Truncates the AI refused: accounting differs."),
-    "items_deleted": ("deletes", "Items deleted because nothing of them was heard."),
-    "responses": ("responses", "Answers the AI began."),
-    "responses_failed": ("responses_failed", "Answers that failed or stayed incomplete."),
-    "responses_repeated": (
-        "responses_repeated",
-        "Answers announced twice by the AI: a fault of its side.",
-    ),
-    "responses_dead_at_birth": (
-        "responses_dead_at_birth",
-        "Answers that began after the interruption that withdrew them.",
-    ),
-    "requests_lost": ("requests_lost", "Requests the AI never answered: dead air."),
-    "turns_forced": (
-        "turns_forced",
-        "Turns the bridge ended because the AI's detector had not heard the caller.",
-    ),
-    "answers_retried": (
-        "answers_retried",
-        "Answers asked for once more because the first failed without a word.",
-    ),
-    "transcripts": ("transcripts", "Verdicts read from transcripts of the caller's sounds."),
-    "transcripts_failed": (
-        "transcripts_failed",
-        "Sounds of callers the AI could not write down: no verdict came of them.",
-    ),
-    "transcripts_late": (
-        "transcripts_late",
-        "Words in sounds already taken for noise: raise verdict_ms when it rises.",
-    ),
-    "ai_errors": ("ai_errors", "Errors the AI reported that have consequences."),
-    "ai_errors_benign": ("ai_errors_benign", "Errors the AI reported that are expected."),
-    "tool_calls": ("tool_calls", "Function calls of completed answers."),
-    "tool_calls_unrun": (
-        "tool_calls_unrun",
-        "Function calls of interrupted or failed answers: they do not run.",
-    ),
-    "tool_calls_ignored": (
-        "tool_calls_ignored",
-        "Function calls told twice, of no live answer, or more than 64 in one.",
-    ),
-    "tool_outputs": ("tool_outputs", "Outputs of functions given to the AI."),
-    "tool_outputs_dropped": (
-        "tool_outputs_dropped",
-        "Outputs that came when the call, or its AI, was gone.",
-    ),
-    "tool_outputs_refused": ("tool_outputs_refused", "Outputs the AI refused: read the log."),
-    "hang_ups_cancelled": (
-        "hang_ups_cancelled",
-        "Calls the AI wanted to end and the caller went on with.",
-    ),
-    "digits": ("digits", "DTMF digits pressed by callers."),
-}
+# Label values in the order of the family's labels, and the value.
+Row = tuple[tuple[str, ...], float]
 
 
 class Collector:
@@ -260,6 +102,9 @@ class Collector:
         heartbeat: Heartbeat,
         version: str,
         *,
+        settings: Settings | None = None,
+        lag: LoopLag | None = None,
+        pool: PagePool | None = None,
         ears: object | None = None,
         journal: object | None = None,
     ) -> None:
@@ -267,130 +112,217 @@ class Collector:
         self._totals = totals
         self._heartbeat = heartbeat
         self._version = version
+        self._settings = settings or Settings()
+        self._lag = lag or LoopLag()
+        self._pool = pool
         self._parts = ((ears, HEARD), (journal, KEPT))
+        self._processes = _process_collector()
+        self.is_draining = False
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family; called by the registry on each scrape."""
-        from prometheus_client import core
+        """Yield every family of a worker; called by the registry on each scrape."""
+        now_ns = time.monotonic_ns()
+        sums, playouts = self._totals.counts(), self._totals.playouts()
+        plain = self._plain(sums, playouts, now_ns)
+        rows = self._rows(sums, playouts, now_ns)
+        histograms = self._histograms()
+        for family in FAMILIES:
+            if family.name in plain:
+                yield family_of(family.name, [((), plain[family.name])])
+            elif family.name in rows:
+                yield family_of(family.name, rows[family.name])
+            elif family.name in histograms:
+                yield _histogram_family(family, histograms[family.name])
+        for family in self._processes.collect() if self._processes is not None else ():
+            if family.name != "process_virtual_memory_bytes":
+                yield _ours(family)
 
-        totals, now_ns = self._totals, time.monotonic_ns()
-        info = core.InfoMetricFamily("fastbridge_build", "Version of the running server.")
-        info.add_metric([], {"version": self._version})
-        yield info
-        for name, text, value in self._gauges([one.call for one in totals.live], now_ns):
-            yield core.GaugeMetricFamily(f"fastbridge_{name}", text, value=value)
-        sums = totals.counts()
-        for name, (attribute, text) in COUNTED.items():
-            value = getattr(sums, attribute)
-            yield core.CounterMetricFamily(f"fastbridge_{name}", text, value=value)
+    # ----------------------------------------------------------------- without labels
+
+    def _plain(self, sums: CallCounters, playouts: dict[str, int], now_ns: int) -> dict[str, float]:
+        totals, heartbeat = self._totals, self._heartbeat
+        found: dict[str, float] = {f"{name}_total": getattr(sums, name) for name in SAME}
         for part, names in self._parts:
-            for name, (attribute, text) in names.items() if part is not None else ():
-                value = getattr(part, attribute)
-                yield core.CounterMetricFamily(f"fastbridge_{name}", text, value=value)
-        for name, text, value in self._counters():
-            yield core.CounterMetricFamily(f"fastbridge_{name}", text, value=value)
-        yield from self._labelled()
-        yield from self._histograms()
+            for name, attribute in names.items():
+                found[name] = 0 if part is None else getattr(part, attribute)
+        found |= self._gauges([*totals.live], now_ns)
+        return found | {
+            "items_deleted_total": sums.deletes,
+            "stale_frames_dropped_total": -(-sums.stale_bytes_dropped // FRAME_BYTES),
+            "stale_frames_sent_total": playouts["stale_frames_sent"],
+            "ai_audio_generated_seconds_total": sums.ai_bytes / BYTES_PER_S,
+            "ai_audio_sent_seconds_total": sums.frames_sent * FRAME_BYTES / BYTES_PER_S,
+            "ai_audio_heard_seconds_total": playouts["heard_bytes"] / BYTES_PER_S,
+            "ai_audio_resent_seconds_total": playouts["resent_bytes"] / BYTES_PER_S,
+            "underruns_total": playouts["underruns"],
+            "history_pauses_total": playouts["history_pauses"],
+            "carrier_stalls_total": totals.carrier_stalls,
+            "bridge_bugs_total": totals.bridge_bugs,
+            "heartbeats_missed_total": heartbeat.missed_beats,
+            "ai_legs_lost_total": totals.ai_legs_lost,
+            "call_gauges_refused_total": totals.list_refused,
+            "log_lines_suppressed_total": logs.suppressed_total(),
+            "calls_max": self._settings.max_calls,
+            "draining": self.is_draining,
+        }
 
-    def _gauges(self, calls: list[Call], now_ns: int) -> Iterable[tuple[str, str, float]]:
-        filled = [call.playout.ring.window_frames_filled for call in calls]
-        unplayed = [call.playout.ring.readable_bytes for call in calls]
-        return [
-            ("calls_active", "Calls that are connected now.", len(calls)),
-            (
-                "is_ai_speaking",
-                "Calls in which the AI has the floor: an answer is made or still to be heard.",
-                sum(call.is_ai_speaking(now_ns) for call in calls),
-            ),
-            (
-                "is_ai_generating",
-                "Calls in which the AI makes an answer now.",
-                sum(call.is_ai_generating for call in calls),
-            ),
-            (
-                "is_ai_audible",
-                "Calls in which AI audio reaches the ear now.",
-                sum(call.is_ai_audible(now_ns) for call in calls),
-            ),
-            ("playout_frames", "Frames in all playout windows (150 each at most).", sum(filled)),
-            (
-                "playout_frames_max",
-                "Frames in the fullest playout window.",
-                max(filled, default=0),
-            ),
-            (
-                "playout_seconds",
-                "AI audio that waits in all rings, backlog included.",
-                sum(unplayed) / BYTES_PER_MS / 1000,
-            ),
-        ]
+    def _gauges(self, live: list[Measured], now_ns: int) -> dict[str, float]:
+        window_bytes = self._settings.window_frames * FRAME_BYTES
+        calls = [one.call for one in live]
+        rings = [call.playout.ring for call in calls]
+        filled = [ring.window_frames_filled for ring in rings]
+        backlog = [max(ring.readable_bytes - window_bytes, 0) for ring in rings]
+        pool = self._pool
+        return {
+            "is_ai_speaking": sum(call.is_ai_speaking(now_ns) for call in calls),
+            "is_ai_generating": sum(call.is_ai_generating for call in calls),
+            "is_ai_audible": sum(call.is_ai_audible(now_ns) for call in calls),
+            "is_ai_held": sum(call.playout.is_held for call in calls),
+            "playout_frames": sum(filled),
+            "playout_frames_max": max(filled, default=0),
+            "backlog_bytes": sum(backlog),
+            "backlog_bytes_max": max(backlog, default=0),
+            "playout_pool_bytes": 0 if pool is None else pool.pages_in_use * PAGE_BYTES,
+            "playout_pool_limit_bytes": 0 if pool is None else pool.bytes_max,
+            "carrier_unsent_bytes_max": max((one.carrier_unsent_bytes for one in live), default=0),
+        }
 
-    def _counters(self) -> Iterable[tuple[str, str, float]]:
-        totals, heartbeat = self._totals, self._heartbeat
-        return [
-            ("calls", "Media streams accepted.", totals.calls_total),
-            ("underruns", "Times a carrier ran dry inside an answer.", totals.underruns()),
-            ("ai_connects_failed", "AI legs that could not be opened.", totals.ai_connects_failed),
-            ("carrier_stalls", "Carriers that did not read for a second.", totals.carrier_stalls),
-            ("bridge_bugs", "Calls ended by a bug of ours: read the log.", totals.bridge_bugs),
-            ("heartbeats_missed", "Beats lost to a stalled loop.", heartbeat.missed_beats),
-        ]
+    # ----------------------------------------------------------------- with labels
 
-    def _labelled(self) -> Iterator[Metric]:
-        from prometheus_client import core
-
+    def _rows(
+        self, sums: CallCounters, playouts: dict[str, int], now_ns: int
+    ) -> dict[str, list[Row]]:
         totals = self._totals
-        shapes: list[tuple[str, str, str, Counter[str]]] = [
-            ("calls_ended", "Calls by why they ended.", "reason", totals.ended),
-            ("rejects", "Webhooks and streams refused, by why.", "reason", totals.rejected),
-            ("carrier_faults", "Carrier messages refused.", "reason", totals.carrier_faults),
-            ("ai_faults", "AI messages refused.", "reason", totals.ai_faults),
-            ("tool_runs", "Functions called by the AI, by outcome.", "outcome", totals.tool_runs),
-            ("marks_odd", "Marks that were cleared, unknown, or too many.", "kind", totals.marks()),
-        ]
-        for name, text, label, counter in shapes:
-            family = core.CounterMetricFamily(f"fastbridge_{name}", text, labels=[label])
-            for key, value in sorted(counter.items()):
-                family.add_metric([key], value)
-            yield family
-        decisions = core.CounterMetricFamily(
-            "fastbridge_barge_ins",
-            "Barge-in candidates by how they ended.",
-            labels=["outcome", "reason"],
-        )
-        for (outcome, reason), value in sorted(totals.decisions.items()):
-            decisions.add_metric([outcome, reason], value)
-        yield decisions
+        active = Counter((one.carrier_name,) for one in totals.live)
+        begun = Counter({(name,): count for name, count in totals.begun.items()})
+        connects = {"connected": totals.ai_connects, "failed": totals.ai_connects_failed}
+        marks = {
+            "cleared": playouts["marks_ignored"],
+            "unknown": playouts["marks_unknown"],
+            "overflowed": playouts["marks_overflowed"],
+            "lost": playouts["marks_lost"],
+        }
+        dropped = {
+            "ai_full": sums.caller_bytes_dropped,
+            "ai_not_ready": sums.caller_bytes_held_out,
+            "carrier": sums.caller_bytes_lost,
+        }
+        found: dict[str, list[Row]] = {
+            "build_info": [((self._version, platform.python_version()), 1)],
+            "calls_active": _with_zeros(active, [(TWILIO,)]),
+            "calls_total": _with_zeros(begun, [(TWILIO,)]),
+            "calls_ended_total": _with_zeros(
+                totals.ended_by, [(TWILIO, reason) for reason in END_REASONS]
+            ),
+            "barge_in_decisions_total": _with_zeros(totals.decisions, DECISIONS),
+            "ai_connects_total": _one_label(connects, ()),
+            "marks_odd_total": _one_label(marks, ()),
+            "caller_frames_dropped_total": _one_label(
+                {reason: -(-count // FRAME_BYTES) for reason, count in dropped.items()}, ()
+            ),
+            "rejects_total": _one_label(totals.rejected, REJECTS),
+            "carrier_faults_total": _one_label(totals.carrier_faults, CARRIER_FAULTS),
+            "ai_faults_total": _one_label(totals.ai_faults, ("not_json", "wrong_schema")),
+            "ai_errors_total": _one_label(totals.ai_errors, (*AI_ERROR_CODES, OTHER)),
+            "tool_runs_total": _one_label(totals.tool_runs, TOOL_OUTCOMES),
+            "tick_lateness_recent_seconds": _quantiles(self._heartbeat.recent, now_ns),
+            "loop_lag_recent_seconds": _quantiles(self._lag.recent, now_ns),
+        }
+        return found | _per_call([*totals.listed], self._settings, now_ns)
 
-    def _histograms(self) -> Iterator[Metric]:
-        totals, heartbeat = self._totals, self._heartbeat
-        yield _family(
-            "barge_in_decide_seconds", "Caller's onset to decision.", totals.barge_in_decide
-        )
-        yield _family(
-            "barge_in_flush_seconds", "Decision to `clear` written.", totals.barge_in_flush
-        )
-        yield _family(
-            "barge_in_silence_seconds",
-            "Trigger to the carrier's proof that its buffer is empty.",
-            totals.barge_in_silence,
-        )
-        lateness = Histogram()
-        lateness.bounds_ns = LATENESS_BOUNDS_NS
-        lateness.counts = heartbeat.lateness_counts
-        lateness.sum_ns = heartbeat.lateness_sum_ns
-        yield _family("tick_lateness_seconds", "Heartbeat behind its deadline.", lateness)
+    def _histograms(self) -> dict[str, list[tuple[tuple[str, ...], Histogram]]]:
+        totals = self._totals
+        return {
+            "barge_in_silence_seconds": [((name,), one) for name, one in totals.stages.items()],
+            "barge_in_verdict_seconds": [((name,), one) for name, one in totals.verdicts.items()],
+            "response_latency_seconds": [((name,), one) for name, one in totals.answers.items()],
+            "playout_fill_frames": [((), totals.fill)],
+            "call_duration_seconds": [((), totals.durations)],
+            "ai_connect_seconds": [((), totals.connecting)],
+            "tick_lateness_seconds": [((), self._heartbeat.lateness)],
+            "loop_lag_seconds": [((), self._lag.histogram)],
+        }
 
 
-def _family(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
-    from prometheus_client import core
+def _per_call(listed: list[Measured], settings: Settings, now_ns: int) -> dict[str, list[Row]]:
+    """Return the gauges of the calls that have their own; nothing when there are none."""
+    found: dict[str, list[Row]] = {}
+    window_bytes = settings.window_frames * FRAME_BYTES
+    for one in listed:
+        call = one.call
+        if not call.call_sid:
+            continue  # its `start` is still on the way
+        ring = call.playout.ring
+        values: dict[str, float] = {
+            "call_age_seconds": (now_ns - one.began_ns) / NS_PER_S,
+            "call_is_ai_speaking": call.is_ai_speaking(now_ns),
+            "call_is_ai_audible": call.is_ai_audible(now_ns),
+            "call_playout_frames": ring.window_frames_filled,
+            "call_backlog_bytes": max(ring.readable_bytes - window_bytes, 0),
+            "call_barge_ins": call.counts.barge_ins,
+            "call_holds": call.counts.holds,
+            "call_underruns": call.playout.underruns,
+            "call_silence_worst_seconds": one.silence_worst_ns / NS_PER_S,
+        }
+        for name, value in values.items():
+            found.setdefault(name, []).append(((call.call_sid,), value))
+    return found
 
-    buckets: list[Any] = []
-    running = 0
-    for bound_ns, count in zip(histogram.bounds_ns, histogram.counts, strict=False):
-        running += count
-        buckets.append((repr(bound_ns / NS_PER_S), running))
-    buckets.append(("+Inf", histogram.total))
-    return core.HistogramMetricFamily(
-        f"fastbridge_{name}", text, buckets=buckets, sum_value=histogram.sum_ns / NS_PER_S
-    )
+
+def _with_zeros(
+    counts: Counter[Any], known: Iterable[tuple[str, ...]]
+) -> list[tuple[tuple[str, ...], float]]:
+    """Return rows of what was counted, and 0 for what was not but might be."""
+    rows: dict[tuple[str, ...], float] = dict.fromkeys(known, 0)
+    rows.update(counts)
+    return sorted(rows.items())
+
+
+def _one_label(counts: dict[str, int] | Counter[str], known: Iterable[str]) -> list[Row]:
+    rows: dict[str, float] = dict.fromkeys(known, 0)
+    rows.update(counts)
+    return [((name,), value) for name, value in sorted(rows.items())]
+
+
+def _quantiles(recent: Recent, now_ns: int) -> list[Row]:
+    return [((f"{share:g}",), recent.quantile_ns(share, now_ns) / NS_PER_S) for share in QUANTILES]
+
+
+def family_of(name: str, rows: Iterable[Row]) -> Metric:
+    """Return a counter, gauge or info family of the list with these values."""
+    from prometheus_client.metrics_core import Metric
+
+    known = BY_NAME[name]
+    family = Metric(known.family_name, known.help, known.kind)
+    for values, value in rows:
+        family.add_sample(known.full_name, dict(zip(known.labels, values, strict=True)), value)
+    return family
+
+
+def _ours(family: Metric) -> Metric:
+    """Return a process family with the help text of the list."""
+    known = next((one for one in FAMILIES if one.family_name == family.name), None)
+    if known is not None:
+        family.documentation = known.help
+    return family
+
+
+def _histogram_family(known: Family, rows: list[tuple[tuple[str, ...], Histogram]]) -> Metric:
+    from prometheus_client.metrics_core import Metric
+
+    family = Metric(known.full_name, known.help, "histogram")
+    for values, histogram in rows:
+        labels = dict(zip(known.labels, values, strict=True))
+        buckets = histogram.cumulative()
+        for bound, count in buckets:
+            family.add_sample(f"{known.full_name}_bucket", {**labels, "le": bound}, count)
+        family.add_sample(f"{known.full_name}_count", labels, buckets[-1][1])
+        family.add_sample(f"{known.full_name}_sum", labels, histogram.sum / histogram.unit)
+    return family
+
+
+def _process_collector() -> Any:
+    """Return what reads this process's processor time, memory and files from the system."""
+    from prometheus_client import CollectorRegistry, ProcessCollector
+
+    return ProcessCollector(registry=CollectorRegistry())

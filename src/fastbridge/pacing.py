@@ -9,14 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
-from fastbridge.mulaw import FRAME_NS, NS_PER_MS
-
-# Upper bounds of the lateness buckets; the last one is everything beyond.
-LATENESS_BOUNDS_NS: Final = tuple(
-    int(ms * NS_PER_MS) for ms in (0.5, 1, 2, 5, 10, 20, 40, 100, 250, 500, 1000)
-)
+from fastbridge.histogram import LATENESS_BOUNDS_S, Histogram, Recent
+from fastbridge.mulaw import FRAME_NS
 
 
 class Paced(Protocol):
@@ -38,9 +34,11 @@ class Heartbeat:
         self._handle: asyncio.TimerHandle | None = None
         self.beats = 0
         self.missed_beats = 0
-        self.lateness_sum_ns = 0
+        self.lateness = Histogram.seconds(LATENESS_BOUNDS_S)
+        self.recent = Recent(self._origin_ns)
         self.lateness_max_ns = 0
-        self.lateness_counts = [0] * (len(LATENESS_BOUNDS_NS) + 1)
+        # Called once a beat, after it: it looks at one call, so that a scrape needs not at all.
+        self.sample: Callable[[], None] | None = None
 
     def join(self, paced: Paced) -> None:
         """Take a call into the phase with the fewest; it beats within 20 ms."""
@@ -63,7 +61,7 @@ class Heartbeat:
         0.999 is the p99.9; the longest lateness when it lies beyond the last bucket.
         """
         wanted = share * self.beats
-        for bound_ns, count in zip(LATENESS_BOUNDS_NS, self.lateness_counts, strict=False):
+        for bound_ns, count in zip(self.lateness.bounds, self.lateness.counts, strict=False):
             wanted -= count
             if wanted <= 0:
                 return min(bound_ns, self.lateness_max_ns)
@@ -94,21 +92,24 @@ class Heartbeat:
         """Beat one phase."""
         now_ns = self._clock()
         late_ns = max(now_ns - self._due_ns(), 0)
-        self._count(late_ns)
+        self._count(late_ns, now_ns)
         for paced in tuple(self._phases[self._beat % len(self._phases)]):
             paced.beat(now_ns)
+        if self.sample is not None:
+            self.sample()
         if any(self._phases):
             self._arm()
         else:
             self._handle = None
 
-    def _count(self, late_ns: int) -> None:
+    @property
+    def lateness_sum_ns(self) -> int:
+        """Return the lateness of all beats together."""
+        return self.lateness.sum
+
+    def _count(self, late_ns: int, now_ns: int) -> None:
         self.beats += 1
         self.missed_beats += late_ns // FRAME_NS
-        self.lateness_sum_ns += late_ns
         self.lateness_max_ns = max(self.lateness_max_ns, late_ns)
-        for slot, bound_ns in enumerate(LATENESS_BOUNDS_NS):
-            if late_ns <= bound_ns:
-                self.lateness_counts[slot] += 1
-                return
-        self.lateness_counts[-1] += 1
+        self.lateness.add(late_ns)
+        self.recent.add(late_ns, now_ns)

@@ -128,6 +128,9 @@ class Playout:
         self.resent_bytes = 0
         self.history_pauses = 0
         self.padding_bytes = 0
+        # Frames that left with audio from before the latest flush: measured, not assumed.
+        self.stale_frames_sent = 0
+        self.never_heard_bytes = 0
         self.talk_start_ns = 0
         self.previous_talk_end_ns = 0
         self._epoch = ring.begin()
@@ -147,6 +150,11 @@ class Playout:
         self._cleared_segment = -1
         self._cleared_wire_bytes = 0
         self._sent = 0
+        # Positions that must never leave again: below the latest flush, and whatever was queued of
+        # a response that had brought audio before it. Born: the generation of its first audio.
+        self._dead_until = 0
+        self._dead_spans: list[tuple[int, int]] = []
+        self._births: dict[str, int] = {}
         # Where the current segment began, and the one before it: heard whatever their marks say.
         self._base = self._base_before = 0
 
@@ -165,6 +173,9 @@ class Playout:
             self._last_writer = response_id
             self._open.add(response_id)
             self._newest_open[response_id] = item_id
+            if self._births.setdefault(response_id, self.generation) != self.generation:
+                self._dead_spans.append((start, start + written))
+                self._dead_until = start + written
         return written
 
     def _item(self, response_id: str, item_id: str) -> Item:
@@ -172,6 +183,8 @@ class Playout:
         if item is None:
             item = self._items[item_id] = Item(item_id, response_id)
             self._forget_heard_items()
+            if len(self._births) > ITEMS_MAX:
+                del self._births[next(iter(self._births))]
         return item
 
     def _forget_heard_items(self) -> None:
@@ -224,6 +237,8 @@ class Playout:
 
     def _book(self, position: int, count: int, now_ns: int) -> None:
         """Enter one sent frame: `count` AI bytes from `position`, the rest of it padding."""
+        if position < self._dead_until:
+            self._count_stale(position, position + count)
         wire = self.clock.sent_wire_bytes
         dry_ns = self.clock.dry_ns()
         was_dry = self.clock.write(FRAME_BYTES, now_ns)
@@ -248,6 +263,12 @@ class Playout:
         if self._unmarked_bytes >= spacing or self.ring.readable_bytes == 0:
             self._mark_due = self._mark()
             self._mark_due.is_tail = self.ring.readable_bytes == 0
+
+    def _count_stale(self, start: int, end: int) -> None:
+        """Count a frame that leaves although its audio is dead."""
+        self.stale_frames_sent += any(
+            start < dead_end and end > dead_start for dead_start, dead_end in self._dead_spans
+        )
 
     def _continues(self, wire: int, position: int) -> bool:
         start_wire, start, length = self._runs[-1]
@@ -445,6 +466,11 @@ class Playout:
         start_wire, start, length = self._runs[0]
         return start + min(max(wire - start_wire, 0), length)
 
+    @property
+    def heard_bytes(self) -> int:
+        """Return how many AI bytes were heard, as last looked at; asking moves nothing."""
+        return max(self._heard, self._confirmed) - self.never_heard_bytes
+
     def unheard_bytes(self, now_ns: int) -> int:
         """Return how many queued or sent AI bytes the caller has yet to hear."""
         return self.ring.write_position - self.heard_position(now_ns)
@@ -604,6 +630,9 @@ class Playout:
         self._open.clear()
         self._last_writer = ""
         self._is_echo_missing = False
+        self.never_heard_bytes += self.ring.write_position - heard
+        self._dead_until = self.ring.write_position
+        self._dead_spans = [(0, self._dead_until)]
         # Whatever was not heard never will be: the ear is as far as the ring.
         self._confirmed = self._heard = self._sent = self.ring.write_position
         self._base = self._base_before = self._heard

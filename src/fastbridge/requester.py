@@ -14,9 +14,10 @@ from typing import Final
 from fastbridge.mulaw import NS_PER_MS
 
 # How long the slot waits for the AI's next word before it is freed; counted, never silent.
-REQUEST_PATIENCE_NS: Final = 10_000 * NS_PER_MS  # for `response.created`
+REQUEST_PATIENCE_NS: Final = 10_000 * NS_PER_MS  # for a response we do not know the id of
 CANCEL_PATIENCE_NS: Final = 5_000 * NS_PER_MS  # for the `response.done` of a cancelled one
-ACTIVE_PATIENCE_NS: Final = 30_000 * NS_PER_MS  # for anything of an active one
+ACTIVE_PATIENCE_NS: Final = 30_000 * NS_PER_MS  # for anything of one that has begun
+ANSWER_PATIENCE_NS: Final = 5_000 * NS_PER_MS
 
 GREETING: Final = "GREETING"
 AI_TALK: Final = "AI_TALK"
@@ -40,13 +41,22 @@ class Ask:
 
 
 class Requester:
-    """The single slot. Doors return what to do; nothing is sent from here."""
+    """The single slot. Doors return what to do; nothing is sent from here.
 
-    def __init__(self) -> None:
+    Args:
+        patience_ns: how long an answer may take to begin: until `response.created`, and from there
+            until its first audio or function call.
+
+    """
+
+    def __init__(self, patience_ns: int = ANSWER_PATIENCE_NS) -> None:
         self.slot = Slot.IDLE
         self.response_id = ""
         self.turn = -1
         self.lost_requests = 0
+        self._patience_ns = patience_ns
+        # Nothing of the active response has come yet.
+        self._is_silent = False
         self._oldest_live_turn = 0
         self._labels: dict[int, str] = {}
         self._waiting: Ask | None = None
@@ -94,11 +104,13 @@ class Requester:
         self.slot = slot
         self.response_id = response_id
         self._since_ns = now_ns
+        self._is_silent = slot is Slot.ACTIVE
 
     def heard_of(self, response_id: str, now_ns: int) -> None:
         """Something of a response came: the slot's patience begins anew."""
         if response_id == self.response_id and self.slot is Slot.ACTIVE:
             self._since_ns = now_ns
+            self._is_silent = False
 
     def label_of(self, turn: int | None) -> str:
         """Return the label of a response: GREETING for the greeting's own, else AI_TALK."""
@@ -128,10 +140,16 @@ class Requester:
             # The request that was withdrawn is refused: nothing of ours is under way any more.
             self._move(Slot.ACTIVE, "", now_ns)
 
-    def refused(self, turn: int) -> None:
-        """The AI refused the request for a reason of its own: the slot is free again."""
-        if self.slot in (Slot.REQUESTED, Slot.CANCELLING) and turn == self.turn:
+    def refused(self, turn: int) -> bool:
+        """The AI refused the request for a reason of its own: the slot is free again.
+
+        Say whether its answer is still wanted.
+        """
+        slot = self.slot
+        if slot in (Slot.REQUESTED, Slot.CANCELLING) and turn == self.turn:
             self._free()
+            return slot is Slot.REQUESTED
+        return False
 
     def withdraw(self, now_ns: int) -> str | None:
         """Commit: kill what was asked before now; return the id to cancel, if one is active."""
@@ -144,14 +162,26 @@ class Requester:
             self._move(Slot.CANCELLING, "", now_ns)
         return None
 
-    def expire(self, now_ns: int) -> bool:
-        """Free a slot that waited in vain for the AI's next word; True when that happened."""
+    def again(self, now_ns: int) -> int | None:
+        """Want the latest answer once more, unless a newer wish waits; as `ask`."""
+        self._waiting = self._waiting or Ask(self.label_of(self.turn), self.instructions)
+        return self.next_turn(now_ns)
+
+    def expire(self, now_ns: int) -> Slot | None:
+        """Free a slot that waited in vain for the AI's next word; return what it was, if it did.
+
+        A response that began and brings nothing is to be cancelled: the slot waits for its end.
+        """
         deadline_ns = self.deadline_ns
-        if deadline_ns is not None and now_ns >= deadline_ns:
+        if deadline_ns is None or now_ns < deadline_ns:
+            return None
+        slot = self.slot
+        self.lost_requests += 1
+        if slot is Slot.ACTIVE and self.response_id and self._is_silent:
+            self._move(Slot.CANCELLING, self.response_id, now_ns)
+        else:
             self._free()
-            self.lost_requests += 1
-            return True
-        return False
+        return slot
 
     @property
     def is_pending(self) -> bool:
@@ -165,6 +195,8 @@ class Requester:
             return None
         if self.slot is Slot.CANCELLING and self.response_id:
             return self._since_ns + CANCEL_PATIENCE_NS
-        if self.slot is Slot.ACTIVE and self.response_id:
+        if self.slot is Slot.ACTIVE and self.response_id and not self._is_silent:
             return self._since_ns + ACTIVE_PATIENCE_NS
+        if self.slot is Slot.REQUESTED or self.response_id:
+            return self._since_ns + self._patience_ns
         return self._since_ns + REQUEST_PATIENCE_NS

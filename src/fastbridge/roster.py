@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fastbridge.bridge import Bridge
-from fastbridge.metrics import Totals
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS
+from fastbridge.totals import Totals
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

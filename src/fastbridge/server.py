@@ -32,11 +32,15 @@ from fastbridge.legs.carrier import CarrierLeg, upgrade
 from fastbridge.listening import engine
 from fastbridge.listening.rounds import Scorer
 from fastbridge.live import LiveOffice
+from fastbridge.loop_lag import LoopLag
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
 from fastbridge.roster import Alone, Group, GroupSilentError, Roster
 from fastbridge.tool_loading import load_tools
 from fastbridge.tools import ToolBox
+from fastbridge.totals import Totals
+from fastbridge.wire.dialect import MakeDialect
+from fastbridge.wire.twilio import TwilioStream
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -80,9 +84,13 @@ class Front:
             listening=_engine(scorer, settings),
             journal=_journal(settings),
             tools=load_tools(settings, tools),
+            totals=Totals(settings.metrics_calls_max),
             admit=self._admit,
         )
         self.totals = self.worker.totals
+        self.worker.heartbeat.sample = self.totals.look_at_one
+        self.lag = LoopLag()
+        self._collector = self._make_collector()
         self.roster = Roster(self.totals, group.number if group else 0)
         self.live = LiveOffice()
         self.desk: phone.Desk | None = None
@@ -113,10 +121,12 @@ class Front:
     async def _warm_up(self, _: web.Application) -> None:
         """Pay for the first connection before the first call."""
         self.worker.door.warm_up()
+        self.lag.start()
         if self.worker.listening is not None and self.worker.listening.scorer is not None:
             engine.warm_up(self.worker.listening.scorer)
 
     async def _clean_up(self, _: web.Application) -> None:
+        self.lag.stop()
         if self.worker.listening is not None:
             self.worker.listening.close()
         if self.worker.journal is not None:
@@ -250,12 +260,21 @@ class Front:
 
     def collect(self) -> Iterable[Metric]:
         """Return the metrics of this process alone."""
+        self._collector.is_draining = self.is_draining
+        return chain(self._collector.collect(), self.live.families())
+
+    def _make_collector(self) -> Collector:
         worker = self.worker
-        ears = None if worker.listening is None else worker.listening.counts
-        collector = Collector(
-            self.totals, worker.heartbeat, __version__, ears=ears, journal=worker.journal
+        return Collector(
+            self.totals,
+            worker.heartbeat,
+            __version__,
+            settings=self.settings,
+            lag=self.lag,
+            pool=worker.pool,
+            ears=None if worker.listening is None else worker.listening.counts,
+            journal=worker.journal,
         )
-        return chain(collector.collect(), self.live.families())
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Answer a Prometheus scrape, for all processes behind this port."""
@@ -387,7 +406,11 @@ class Listener:
 
     @classmethod
     async def start(
-        cls, settings: Settings, group: Group | None = None, tools: ToolBox | None = None
+        cls,
+        settings: Settings,
+        group: Group | None = None,
+        tools: ToolBox | None = None,
+        dialect: MakeDialect = TwilioStream,
     ) -> Listener:
         """Listen on the settings' host and port (0: any free one); shared with a `group`.
 
@@ -395,12 +418,14 @@ class Listener:
             settings: what is allowed and where.
             group: the other workers behind the port, None when there are none.
             tools: functions the AI may call, instead of those the settings name.
+            dialect: another carrier's words, instead of Twilio's, on `/media-stream`.
 
         Raises:
             ConfigError: the setting `tools` names nothing that can be called.
             OSError: the port is taken.
         """
         front = Front(settings, group, tools)
+        front.worker.dialect = dialect
         runner = web.AppRunner(
             front.app, handle_signals=False, access_log=None, shutdown_timeout=1.0
         )

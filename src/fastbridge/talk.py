@@ -114,7 +114,8 @@ class Candidate:
     `is_local`: our own detector heard it and will say when it ends; otherwise only the AI's
     events tell, and its `speech_stopped` is late by its own silence window. `items` are the AI's
     names of it, `written` those of them whose transcript has come. `level` and `probability` are
-    the evidence, `reason` why it was decided as it was, `silent_ns` and `confirmed_ns` its stages.
+    the evidence, `reason` why it was decided as it was, `silent_ns` and `confirmed_ns` its stages;
+    `was_audible`: AI audio was reaching the ear when it fell silent.
     """
 
     onset_ns: int
@@ -135,3 +136,4 @@ class Candidate:
     probability: float = 0.0
     silent_ns: int = 0
     confirmed_ns: int = 0
+    was_audible: bool = False

@@ -90,7 +90,7 @@ class HintedShape:
             found = self._decode(arguments or "{}")
         except msgspec.ValidationError as problem:
             raise ArgumentsError(f"arguments do not fit the schema: {problem}") from None
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise ArgumentsError("arguments are not JSON") from None
         return {name: getattr(found, name) for name in self._names}
 
@@ -110,7 +110,7 @@ class GivenShape:
         """Decode, then check."""
         try:
             found = msgspec.json.decode(arguments or "{}")
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise ArgumentsError("arguments are not JSON") from None
         _check(self.schema, found, "$")
         return dict(found)
@@ -140,9 +140,9 @@ def _check(schema: Mapping[str, Any], value: Any, path: str) -> None:
         allowed = [kinds] if isinstance(kinds, str) else kinds
         if not any(_is_a(kind, value) for kind in allowed):
             raise ArgumentsError(f"expected {' or '.join(allowed)} at {path}")
-    if "enum" in schema and value not in schema["enum"]:
+    if "enum" in schema and not any(_is_same(value, one) for one in schema["enum"]):
         raise ArgumentsError(f"expected one of {schema['enum']} at {path}")
-    if "const" in schema and value != schema["const"]:
+    if "const" in schema and not _is_same(value, schema["const"]):
         raise ArgumentsError(f"expected {schema['const']!r} at {path}")
     if isinstance(value, dict):
         _check_object(schema, value, path)
@@ -154,6 +154,11 @@ def _check(schema: Mapping[str, Any], value: Any, path: str) -> None:
         _check_range(schema, len(value), "Length", path)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         _check_range(schema, value, "imum", path)
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Compare as JSON does: true is not 1."""
+    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
 
 
 def _is_a(kind: str, value: Any) -> bool:

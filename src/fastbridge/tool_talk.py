@@ -30,20 +30,22 @@ class ToolTalk(Answering):
         self._ending: list[str] = []
         self._doors |= {ToolCalled: self._on_tool_called, ToolAnswered: self._on_tool_answered}
 
-    def _is_caller_speaking(self, now_ns: int) -> bool:
-        """Say whether the caller's turn has begun and is not over."""
-        raise NotImplementedError
-
     # ----------------------------------------------------------------- function calls
 
-    def _on_tool_called(self, event: ToolCalled, _: int) -> None:
+    def _on_tool_called(self, event: ToolCalled, now_ns: int) -> None:
         """Keep a function call until its response is over."""
+        self.requester.heard_of(event.response_id, now_ns)
         is_known = event.response_id in self._responses or event.response_id in self._dead
         if not is_known or not self._calls.called(event):
             self.counts.tool_calls_ignored += 1
+        if self._calls.forgotten:
+            self.counts.tool_calls_ignored += self._calls.forgotten
+            self._calls.forgotten = 0
 
-    def _run_calls(self, event: ResponseEnded, now_ns: int) -> None:
+    def _run_calls(self, event: ResponseEnded, now_ns: int) -> bool:
         """Run the calls of a response that is completed; never those of any other.
+
+        Say whether it had any.
 
         A response that we gave up may have been complete by then. Its calls are in the
         conversation, so they get an output, but the caller has interrupted: they do not run.
@@ -51,7 +53,7 @@ class ToolTalk(Answering):
         calls = self._calls.ended(event.response_id)
         if event.status != "completed":
             self.counts.tool_calls_unrun += len(calls)
-            return
+            return bool(calls)
         self.counts.tool_calls += len(calls)
         is_dead = event.response_id in self._dead
         refused = [one for one in calls if not self._calls.begin(one) or is_dead]
@@ -62,6 +64,7 @@ class ToolTalk(Answering):
             self._submit(one.call_id, NOT_RUN if is_dead else TOO_MANY)
         if refused:
             self._ask_for_outputs(now_ns)
+        return bool(calls)
 
     def _on_tool_answered(self, event: ToolAnswered, now_ns: int) -> None:
         """Give the AI an output, and ask for its answer when it has all of that response."""

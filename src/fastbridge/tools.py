@@ -13,6 +13,7 @@ Limits: `jobs_max` requests in work, waiting ones and those that outlived their 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
@@ -21,7 +22,6 @@ import re
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, TypeVar, overload
 
@@ -33,6 +33,8 @@ from fastbridge.tool_talk import END_CALL
 LOG: Final = logging.getLogger("fastbridge.tools")
 TEXT_CHARS_MAX: Final = 65_536
 REASON_CHARS_MAX: Final = 100
+# Of the words of a `ToolError`, so many are told to the AI.
+TOLD_CHARS_MAX: Final = 2_000
 TOOLS_MAX: Final = 128
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -329,9 +331,10 @@ class ToolBox:
             given[tool.shape.context] = facts
         self.jobs += 1
         if tool.is_async:
-            work = asyncio.run_coroutine_threadsafe(_await(tool, given), self._loop_of_tools())
-            work.add_done_callback(lambda work: run.finish(*_awaited(tool, work)))
-            run.begin(tool, work.cancel)
+            loop = self._loop_of_tools()
+            begun: list[asyncio.Task[tuple[str, str]]] = []
+            loop.call_soon_threadsafe(_begin, run, tool, given, begun)
+            run.begin(tool, lambda: _stop(loop, begun))
         else:
             self._start_threads()
             run.begin(tool, lambda: None)
@@ -408,28 +411,48 @@ def _end_call(
     return reason
 
 
+def _begin(
+    run: ToolRun, tool: _Tool, given: dict[str, Any], begun: list[asyncio.Task[tuple[str, str]]]
+) -> None:
+    """Start an asynchronous tool; called on the tools' own loop.
+
+    The job is over when the task is: one that does not obey its cancelling keeps its place.
+    """
+    task = asyncio.get_running_loop().create_task(_await(tool, given))
+    begun.append(task)
+    task.add_done_callback(lambda task: run.finish(*_awaited(tool, task)))
+
+
+def _stop(loop: asyncio.AbstractEventLoop, begun: list[asyncio.Task[tuple[str, str]]]) -> None:
+    """Cancel an asynchronous tool, from the media loop; nothing to do when its loop is over."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in begun])
+
+
 async def _await(tool: _Tool, given: dict[str, Any]) -> tuple[str, str]:
     """Run an asynchronous tool on the tools' own loop; return outcome and output text."""
     try:
         result = await tool.function(**given)
-    except Exception as problem:  # noqa: BLE001  whatever a tool raises, the AI gets an answer
+    except asyncio.CancelledError:
+        raise
+    except BaseException as problem:  # noqa: BLE001  a `sys.exit()` must not end the tools' loop
         return _fault(tool, problem)
     return _outcome(tool, lambda: result)
 
 
-def _awaited(tool: _Tool, work: Future[tuple[str, str]]) -> tuple[str, str]:
+def _awaited(tool: _Tool, task: asyncio.Task[tuple[str, str]]) -> tuple[str, str]:
     """Return what an asynchronous tool brought, also when it was cancelled or never begun."""
-    if work.cancelled() or work.exception() is not None:
+    if task.cancelled() or task.exception() is not None:
         return "failed", _error(f"{tool.name} was cancelled")
-    return work.result()
+    return task.result()
 
 
 def _outcome(tool: _Tool, call: Callable[[], Any]) -> tuple[str, str]:
     """Run a function; return outcome and output text."""
     try:
         result = call()
-        text = result if isinstance(result, str) else _text(result)
-    except Exception as problem:  # noqa: BLE001  whatever a tool raises, the AI gets an answer
+        text = _text(result)
+    except BaseException as problem:  # noqa: BLE001  a `sys.exit()` must not end a thread
         return _fault(tool, problem)
     if len(text) > TEXT_CHARS_MAX:
         return "failed", _error(f"{tool.name} gave more than {TEXT_CHARS_MAX} characters")
@@ -437,12 +460,17 @@ def _outcome(tool: _Tool, call: Callable[[], Any]) -> tuple[str, str]:
 
 
 def _text(result: Any) -> str:
-    return '{"ok":true}' if result is None else msgspec.json.encode(result).decode()
+    if result is None:
+        return '{"ok":true}'
+    if not isinstance(result, str):
+        return msgspec.json.encode(result).decode()
+    result.encode()  # half a surrogate pair is no text: UnicodeEncodeError
+    return str(result)
 
 
-def _fault(tool: _Tool, problem: Exception) -> tuple[str, str]:
-    """Log kind and place of a fault, and word it for the AI."""
-    frames = traceback.extract_tb(problem.__traceback__)
+def _fault(tool: _Tool, problem: BaseException) -> tuple[str, str]:
+    """Log kind and place of a fault, and word it for the AI; fails with nothing."""
+    frames = traceback.extract_tb(problem.__traceback__, limit=-1)
     where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "-"
     is_told = isinstance(problem, ToolError)
     LOG.log(
@@ -450,7 +478,10 @@ def _fault(tool: _Tool, problem: Exception) -> tuple[str, str]:
         "a tool failed",
         extra={"fields": {"tool": tool.name, "kind": type(problem).__name__, "where": where}},
     )
-    return "failed", _error(str(problem) if is_told else f"{tool.name} failed")
+    try:
+        return "failed", _error(str(problem)[:TOLD_CHARS_MAX] if is_told else f"{tool.name} failed")
+    except Exception:  # noqa: BLE001  its own text is no text
+        return "failed", _error(f"{tool.name} failed")
 
 
 def _error(problem: str) -> str:

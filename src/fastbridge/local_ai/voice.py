@@ -71,19 +71,25 @@ class EspeakVoice:
 
     name = "espeak-ng"
 
-    def __init__(self, program: str = "espeak-ng") -> None:
-        """Find the program; raises FileNotFoundError without it."""
+    def __init__(self, program: str = "espeak-ng", language: str = "en-us") -> None:
+        """Find the program; raises FileNotFoundError without it.
+
+        Args:
+            program: its name or path.
+            language: one of `espeak-ng --voices`, such as `ar`.
+        """
         found = shutil.which(program)
         if found is None:
             raise FileNotFoundError(program)
         self._program = found
+        self._language = language
 
     def render(self, text: str, speed: float) -> bytes:
         """Return the text as mu-law; raises CalledProcessError or TimeoutExpired."""
         import numpy as np
 
         pace = str(round(_ESPEAK_WORDS_PER_MINUTE * speed))
-        command = [self._program, "-v", "en-us", "-s", pace, "--stdin", "--stdout"]
+        command = [self._program, "-v", self._language, "-s", pace, "--stdin", "--stdout"]
         done = subprocess.run(  # noqa: S603  no shell; the text goes by stdin
             command,
             input=text.encode(),

@@ -68,6 +68,8 @@ class Voice:
         at_ns = self._agenda.now_ns
         if fate < worlds.failed_answers:
             left_ms = min(left_ms, 1_200) if fate < worlds.failed_answers / 2 else 0
+        elif fate < worlds.failed_answers + worlds.empty_answers:
+            left_ms = 0
         while left_ms > 0:
             piece_ms = min(left_ms, dice.randint(200, 2_500))
             left_ms -= piece_ms

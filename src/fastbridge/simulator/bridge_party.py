@@ -19,6 +19,7 @@ from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.events import (
     AiLost,
+    AnswerHeard,
     AppendCallerAudio,
     AudioEnded,
     BargeInConfirmed,
@@ -644,5 +645,6 @@ class BridgeParty:
         BargeInHeld: _do_held,
         BargeInDecided: _do_nothing,
         BargeInConfirmed: _do_nothing,
+        AnswerHeard: _do_nothing,
         Noted: _do_nothing,
     }

@@ -439,7 +439,7 @@ def outputs_are_asked_about(sim: Watched) -> None:
     calls, now_ns = sim.truth.calls, sim.now_ns
     if calls.unasked_since_ns == FOREVER_NS:
         return
-    is_closing = bool(calls.ending) or sim.truth.is_ai_gone or sim.call.has_ended
+    is_closing = bool(calls.ending) or sim.truth.is_ai_gone or sim.call.is_closing
     if is_closing or calls.is_caller_speaking or sim.call.requester.slot is not Slot.IDLE:
         calls.unasked_since_ns = now_ns
     if now_ns - calls.unasked_since_ns > OUTPUT_NS_MAX:

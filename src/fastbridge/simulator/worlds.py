@@ -42,6 +42,8 @@ class Worlds:
     truncates_in_progress: bool = True
     answer_ms_max: int = 12_000
     failed_answers: float = 0.0
+    empty_answers: float = 0.0
+    """Completed without a word."""
     lost_requests: float = 0.0
     tool_answers: float = 0.0
     duplicates: float = 0.0
@@ -148,4 +150,5 @@ def _tools(seed: int) -> dict[str, Any]:
         "tool_ms_max": dice.choice((50, 800, 3_000, 8_000)),
         "end_calls": dice.choice((0.0, 0.1, 0.3)),
         "end_call_barge_in": dice.choice(("on", "on", "off")),
+        "empty_answers": dice.choice((0.0, 0.0, 0.0, 0.05)),
     }

@@ -106,7 +106,7 @@ def parse(data: bytes | str, transcripts: Transcripts | None = None) -> Delta | 
         message = _decode(data)
     except msgspec.ValidationError as problem:
         raise AiError("wrong_schema", f"wrong schema: {problem}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise AiError("not_json", f"not JSON: {problem}") from None
     kind = BETA_NAMES.get(message.type, message.type)
     if kind == AUDIO_DELTA:

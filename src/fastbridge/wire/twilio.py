@@ -14,6 +14,7 @@ import msgspec
 from fastbridge._ring import measure_base64
 from fastbridge._scan import scan_media
 from fastbridge.events import CarrierStarted, CarrierStopped, DigitPressed, MarkEchoed
+from fastbridge.wire.dialect import Arrived, CallerAudio
 from fastbridge.wire.faults import CarrierError
 
 REASONS: Final = (
@@ -71,10 +72,6 @@ class _Message(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Message).decode
 
 
-Arrived = CarrierStarted | MarkEchoed | DigitPressed | CarrierStopped
-# Base64, its length in bytes, its level (mean 14-bit amplitude), the carrier's clock in
-# milliseconds (-1: it did not say).
-CallerAudio = tuple[str, int, int, int]
 TIMESTAMP_DIGITS_MAX: Final = 12
 
 
@@ -86,6 +83,8 @@ def _timestamp_ms(value: Any) -> int:
 
 class TwilioStream:
     """One media stream: the order of its messages and the names it was given."""
+
+    name = "twilio"
 
     def __init__(self) -> None:
         self.stream_sid = ""
@@ -109,7 +108,7 @@ class TwilioStream:
             message = _decode(text)
         except msgspec.ValidationError as problem:
             raise CarrierError("wrong_schema", f"wrong schema: {problem}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
             raise CarrierError("not_json", f"not JSON: {problem}") from None
         if message.event == "media":
             return self._media(message)

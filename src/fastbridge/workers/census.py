@@ -18,7 +18,7 @@ Snapshot = list[list[Any]]
 # What only ever grows: it is kept when its worker is gone.
 GROWING: Final = frozenset({"counter", "histogram"})
 # Of these a sum would be no fact: the largest of all workers is one.
-LARGEST: Final = "_max"
+LARGEST: Final = ("_max", "_recent_seconds", "_start_time_seconds")
 
 
 def take(families: Iterable[Metric]) -> Snapshot:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastbridge import event_loop, logs
 from fastbridge.config import ConfigError, Settings
+from fastbridge.metrics import family_of
 from fastbridge.roster import GroupSilentError, HungUp, Listed
 from fastbridge.server import Front, Listener
 from fastbridge.silero import DetectorMissingError
@@ -32,14 +33,6 @@ LOG: Final = logging.getLogger("fastbridge.workers")
 COUNTS_S: Final = 0.5
 # Longer than the supervisor waits for the workers it asks.
 GROUP_ANSWER_S: Final = 2.0
-GROUP_TEXTS: Final = {
-    "workers": "Workers this server was told to run.",
-    "workers_ready": "Workers that take calls.",
-    "workers_silent": "Workers that did not answer this scrape: their last counts stand in.",
-    "worker_restarts": "Workers that died and were started again.",
-    "worker_calls_lost": "Calls cut because their worker died.",
-    "worker_answers_missed": "Questions a worker did not answer in time.",
-}
 
 
 class Share:
@@ -70,17 +63,10 @@ class Share:
 
     async def families(self) -> Iterable[Metric]:
         """Return the sums over all workers, living and dead, and the facts of the group."""
-        from prometheus_client import core
-
         answer = await self._ask("metrics")
-        found = list(census.families(answer["sums"]))
-        for name, value in answer["gauges"].items():
-            text = GROUP_TEXTS[name]
-            found.append(core.GaugeMetricFamily(f"fastbridge_{name}", text, value=value))
-        for name, value in answer["counters"].items():
-            text = GROUP_TEXTS[name]
-            found.append(core.CounterMetricFamily(f"fastbridge_{name}", text, value=value))
-        return found
+        told = answer["gauges"] | {f"{n}_total": value for n, value in answer["counters"].items()}
+        group = [family_of(name, [((), value)]) for name, value in told.items()]
+        return [*census.families(answer["sums"]), *group]
 
     async def calls(self) -> Listed:
         """Return the calls of all workers."""

@@ -1,0 +1,3 @@
+"""What more than one file of tests uses."""
+
+pytest_plugins = ["prometheus_rig"]
