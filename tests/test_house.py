@@ -71,6 +71,7 @@ FLOORS = {
     "roster": 6.5,
     "live": 6.5,
     "pages": 4,
+    "console": 6.7,
     "phone": 6.5,
     "server": 7,
     "workers": 8,
