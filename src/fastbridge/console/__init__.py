@@ -36,7 +36,7 @@ class Rate:
         self.refused = 0
         self._step_ns = 1_000_000_000 // per_second
         self._span_ns = burst * self._step_ns
-        self._free_ns = 0
+        self._free_ns = -self._span_ns
 
     def take(self, now_ns: int) -> bool:
         """Say whether one more may come now."""

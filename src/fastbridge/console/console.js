@@ -19,6 +19,9 @@ let sampled = [0, 0, 0, 0, 0, 0, 0, 0, 0];
 const rows = new Map(); // call_sid -> its row
 const lines = new Map(); // a barge-in's number -> its line
 
+const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
+const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
+
 const lanes = new Lanes($("lanes"), {
   seconds: 12,
   rows: [
@@ -33,8 +36,6 @@ const lanes = new Lanes($("lanes"), {
 });
 window.operator = { lanes, get open() { return open; } }; // for those who look in from outside
 
-const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
-const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const token = () => sessionStorage.getItem(TOKEN) ?? "";
 
