@@ -30,7 +30,7 @@ async def talk(ai: RudeAi, ws: Any) -> None:
 
 
 def starts_right(saved: Path) -> bool:
-    return saved.read_bytes().startswith(journal.MAGIC)
+    return saved.read_bytes().startswith(journal_records.MAGIC)
 
 
 async def no_violations(page: Page) -> None:

@@ -106,9 +106,7 @@ BANNED_BELOW = {
 MAY_CREATE_TASKS = {
     *("bridge", "pacing", "server", "legs", "listening", "local_ai", "caller", "demo", "workers"),
     "tools",  # on a loop of its own
-    "live",
-    "live",
-    "tools",  # on a loop of its own
+    "live",  # on a loop of its own
 }
 BANNED_NAMES = {
     "utils",

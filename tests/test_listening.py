@@ -419,7 +419,7 @@ def test_the_canceller_is_not_moved_while_it_reaches_the_echo() -> None:
             caller.ear.path.verdict, caller.ear.path.delay_ms = True, delay_ms
             await caller.rest_slowly(60)
             begin_ms = caller.at_ms
-            caller.ear.played(coded(far), begin_ms)
+            play(caller.ear, coded(far), begin_ms)
             caller.rest(1)
             taken = caller.ear.pending[-1].played
             assert caller.ear.line is not None
