@@ -53,6 +53,7 @@ async def agreed(page: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         one = (await page.evaluate(f"() => {MEASURED}"))[number - 1]
         found = await figures(page)
         print("page", one["own"], "ms, server", one["server"], "ms", found["frames"])
+        print({name: one[name] for name in ("onset", "trigger", "silent", "confirmed")})
         if abs(one["own"] - one["server"]) <= AGREE_MS:
             return one, found
     raise AssertionError(found["known"])
@@ -66,7 +67,7 @@ def test_a_recorded_voice_interrupts_the_ai_and_both_measure_the_same_silence(
     The page's time to silence, at its own ear, is within 40 ms of the server's. A pressed key
     reaches the server; axe finds nothing, before and in the call; hanging up leaves nothing.
     """
-    heard = write_microphone(tmp_path / "m.wav", [3.5, recorded("cannot-complete-as-dialed"), 5.0])
+    heard = write_microphone(tmp_path / "m.wav", [3.5, recorded("cannot-complete-as-dialed")])
 
     async def story() -> None:
         ai = LocalAi()
@@ -99,7 +100,10 @@ def test_a_recorded_voice_interrupts_the_ai_and_both_measure_the_same_silence(
                 await page.get_by_role("button", name="Hang up").click()
                 await rig.nobody_left()
                 await page.wait_for_selector("#status:has-text('you hung up')")
-                assert (rig.totals.ended, rig.front.live.feeds) == ({"carrier_stopped": 1}, 0)
+                async with asyncio.timeout(10):
+                    while rig.front.live.feeds or rig.front.live.viewers:
+                        await asyncio.sleep(0.01)
+                assert rig.totals.ended == {"carrier_stopped": 1}
                 assert rig.totals.carrier_faults == {}
                 assert rig.front.live.samples > 20
         finally:

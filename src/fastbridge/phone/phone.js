@@ -218,7 +218,8 @@ const lines = new Map(); // a barge-in's number -> its line
 function showBargeIn(known, feed) {
   const outcome = known.outcome ?? "held";
   const from = feed.here(known.onset ?? known.trigger);
-  const silentAt = known.confirmed ?? known.silent;
+  // Silence lies between the clear's leaving and the carrier's proof: halfway, as with any echo.
+  const silentAt = known.confirmed === undefined ? known.silent : (known.silent + known.confirmed) / 2;
   // Where nothing was audible yet, nothing fell silent: there is no time to it.
   const server = silentAt === undefined || !known.audible ? null : silentAt - (known.onset ?? known.trigger);
   const own = silentAt === undefined ? null : interruptions.match(feed.here(silentAt));
