@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CON
 # In place and with the build parts of the constraints file, not with whatever is newest today.
 INSTALL := $(PIP) --no-build-isolation
 
-.PHONY: demo test lint format bench bench-baseline bench-load bench-peers bench-soak doctor clean help simulate
+.PHONY: demo test prove lint format dashboards-shots bench bench-baseline bench-load bench-peers bench-soak doctor clean help simulate
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -26,6 +26,10 @@ demo: $(STAMPS)/demo $(STAMPS)/ring  ## the main job on the embedded AI: a call,
 test: $(STAMPS)/test $(STAMPS)/ring  ## the whole test suite, with coverage
 	@parts=0; $(BIN)/python tests/system_parts.py || parts=1; \
 	$(BIN)/python tests/run.py && exit $$parts
+
+prove: $(STAMPS)/test $(STAMPS)/ring  ## the ring's proofs at depth: every job, every mutant, one table
+	@$(BIN)/python tests/system_parts.py
+	@PYTHONPATH=tests $(BIN)/python -m prove
 
 lint: $(STAMPS)/dev $(STAMPS)/ring  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -58,6 +62,10 @@ bench-soak: $(STAMPS)/test $(STAMPS)/ring  ## 300 calls for 10 minutes (SOAK="--
 
 simulate: $(STAMPS)/demo $(STAMPS)/ring  ## 10,000 simulated calls of a minute, every rule after every step
 	$(BIN)/fastbridge simulate --calls 10000
+
+dashboards-shots: $(STAMPS)/test $(STAMPS)/ring  ## docs/dashboard-*.png: the boards with the data of 20 calls
+	@$(BIN)/python tests/system_parts.py
+	$(BIN)/python tests/board_pictures.py
 
 doctor: $(STAMPS)/demo $(STAMPS)/ring  ## check settings, ports, key, compiled ring
 	$(BIN)/fastbridge doctor

@@ -16,6 +16,7 @@ from setuptools.command.build_ext import build_ext
 HEADERS = {
     "_ring": ("_ring_core.h", "_base64.h", "_atomics.h"),
     "_clocks": (),
+    "_lines": ("_base64.h", "_atomics.h"),
     "_scan": ("_scan.h", "_base64.h", "_atomics.h"),
     "_websocket": ("_websocket.h", "_atomics.h"),
 }

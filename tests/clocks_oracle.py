@@ -10,12 +10,13 @@ from fastbridge._clocks import (
     ARRIVALS_KEPT,
     ASSUMED_JITTER_NS,
     ASSUMED_LAG_NS,
+    GAP_MS_MAX,
     JITTER_LAGS,
     LAGS_KEPT,
     NOISE_BLOCK_MS,
     NOISE_BLOCKS,
 )
-from fastbridge.mulaw import FRAME_MS, bytes_of_ns, ns_of_bytes
+from fastbridge.mulaw import FRAME_MS, bytes_of_ms, bytes_of_ns, ms_of_bytes, ns_of_bytes
 
 
 class CarrierClock:
@@ -186,3 +187,32 @@ class Loudness:
                 self.began_ms = at_ms - FRAME_MS
             self.loud_ms = at_ms
         return level / max(noise, 1)
+
+
+class CallerGaps:
+    """The carrier's clock of one stream; `jumps` counts timestamps that cannot be true."""
+
+    __slots__ = ("_end_ms", "jumps")
+
+    def __init__(self) -> None:
+        self._end_ms = -1
+        self.jumps = 0
+
+    def missing_bytes(self, timestamp_ms: int, count: int) -> int:
+        """Return how many bytes are missing before a message of `count` bytes that begins here.
+
+        `timestamp_ms` -1: the carrier did not say, nothing is known. A timestamp before the end of
+        what came, by a frame or more, and a gap of over 10 s are jumps: counted; of the latter
+        10 s are missing.
+        """
+        if timestamp_ms < 0:
+            return 0
+        gap_ms = timestamp_ms - self._end_ms if self._end_ms >= 0 else 0
+        self._end_ms = timestamp_ms + ms_of_bytes(count)
+        if -FRAME_MS < gap_ms < FRAME_MS:
+            # Rounding must not add up to a gap: what is known is kept.
+            self._end_ms -= gap_ms
+            return 0
+        if gap_ms < 0 or gap_ms > GAP_MS_MAX:
+            self.jumps += 1
+        return bytes_of_ms(min(max(gap_ms, 0), GAP_MS_MAX))

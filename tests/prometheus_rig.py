@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,15 +26,17 @@ from typing import Any
 import pytest
 import uvloop
 
+from fastbridge.answer_wait import AnswerHeard
 from fastbridge.bridge import Bridge
 from fastbridge.caller import speech
 from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Utterance
 from fastbridge.caller.record import CallRecord
 from fastbridge.caller.simulated_call import place_call
-from fastbridge.events import Command
+from fastbridge.events import BargeInConfirmed, Command
 from fastbridge.local_ai.server import LocalAi
 from fastbridge.metrics import TWILIO
 from fastbridge.server import Listener
+from fastbridge.totals import Totals
 from fastbridge.worlds.ai_rules import AiRules
 from rigs import settings_for
 
@@ -171,7 +174,11 @@ class Scraped:
     records: list[CallRecord] = field(default_factory=list)
     # Everything the calls decided, with the time it was performed at.
     commands: list[tuple[Command, int]] = field(default_factory=list)
-    # The last answer of /metrics, as text, and the scrape's cost in seconds.
+    # The carriers' proofs of silence, by call.
+    proofs: dict[str, list[BargeInConfirmed]] = field(default_factory=lambda: defaultdict(list))
+    # What the calls measured of the answers they gave.
+    answers: list[AnswerHeard] = field(default_factory=list)
+    # The last answer of /metrics, as text.
     text: str = ""
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -186,8 +193,20 @@ class Scraped:
         """Ask for the one value of a query."""
         return self.prometheus.value(expression)
 
-    def observe(self, _: Bridge, command: Command, now_ns: int) -> None:
+    def listen(self, totals: Totals) -> None:
+        """Keep every answer that is counted."""
+        count = totals.answered
+
+        def answered(answer: AnswerHeard) -> None:
+            self.answers.append(answer)
+            count(answer)
+
+        totals.answered = answered  # type: ignore[method-assign]
+
+    def observe(self, bridge: Bridge, command: Command, now_ns: int) -> None:
         self.commands.append((command, now_ns))
+        if isinstance(command, BargeInConfirmed):
+            self.proofs[bridge.call.call_sid].append(command)
 
 
 def plan(number: int, port: int, voice: speech.CallerVoice) -> CallPlan:
@@ -239,6 +258,7 @@ def scraped() -> Iterator[Scraped]:
                 server = stack.enter_context(prometheus(listener.port, rules=RULES))
                 found.append(Scraped(server))
                 listener.front.worker.observe = found[0].observe
+                found[0].listen(listener.front.totals)
                 await server.scraped()  # the zeros from before the first call
                 await _spend(found[0], listener)
             finally:

@@ -16,7 +16,7 @@ RECORDINGS = {
     f"asterisk-core-sounds-{language}-wav": SOUNDS / voice / "digits" / "1.wav"
     for language, voice in VOICES.items()
 }
-# Debian package -> a program of it that tests, tests/browser_rig.py or bench/instructions.py run.
+# Debian package -> a program of it that tests or bench/instructions.py run.
 PROGRAMS = {
     "gcc": "gcov",
     "mawk": "awk",
@@ -24,7 +24,13 @@ PROGRAMS = {
     "valgrind": "valgrind",
     "prometheus": "prometheus",
     "chromium": "chromium",
+    "clang": "clang",
+    "spin": "spin",
+    "gcc-aarch64-linux-gnu": "aarch64-linux-gnu-gcc",
+    "qemu-user": "qemu-aarch64",
 }
+# Debian package -> a file of it that tests/prove links.
+FILES = {"libc6-dev-arm64-cross": Path("/usr/aarch64-linux-gnu/lib/libc.a")}
 # Debian package -> a file of it that `make bench` compiles against.
 RIVALS = {
     "g++": Path("/usr/bin/g++"),
@@ -34,7 +40,7 @@ RIVALS = {
 
 def missing(*, is_bench: bool = False) -> list[str]:
     """Return the packages whose recordings, programs or (for the bench) headers are not there."""
-    files = RECORDINGS | (RIVALS if is_bench else {})
+    files = {**RECORDINGS, **FILES, **(RIVALS if is_bench else {})}
     return [package for package, path in files.items() if not path.exists()] + [
         package for package, program in PROGRAMS.items() if shutil.which(program) is None
     ]

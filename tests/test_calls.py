@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import io
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import record_calls
 from driver import Line, audio
 from fastbridge import barge_in, replay
-from fastbridge.bridge import Bridge
+from fastbridge.call_summary import summary_fields
 from fastbridge.journal_records import JournalFile
 from fastbridge.talk import Act
 
@@ -68,5 +67,7 @@ def test_the_end_names_the_generation_of_its_barge_ins() -> None:
     line.run(500)
     line.call._end("carrier_stopped", line.now_ns)
     assert line.call.generation == 1, "the ring's generation rises with every flush"
-    known = SimpleNamespace(call=line.call)
-    assert Bridge._summary(known)["generation"] == 0  # type: ignore[arg-type]
+    known = summary_fields(line.call, line.call.counts, duration_ms=500, silence_worst_ms=0)
+    assert known["generation"] == 0
+    assert (known["generated_ms"], known["queued_ms"]) == (3000, 3000)
+    assert 200 <= int(str(known["heard_ms"])) <= int(str(known["sent_ms"])) <= 800

@@ -60,6 +60,24 @@ def test_the_input_clock_is_the_slow_one(steps: list[tuple[int, bool]], asked: i
         assert quick.arrival_ns(at, now_ns) == judge.arrival_ns(at, now_ns)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=300), st.integers(0, 100))
+def test_what_is_due_is_free_of_the_jitter_of_what_has_arrived(late: list[int], on: int) -> None:
+    """The earliest of the last 100 frames says how far the caller is; it grows with time alone."""
+    clock, now_ns = fast.InputClock(), 0
+    assert clock.due_bytes(5) == 0
+    for number, late_ms in enumerate(late):
+        now_ns = max(now_ns, (20 * number + late_ms) * MS)
+        clock.append(160, now_ns)
+    times: list[int] = []
+    for number, late_ms in enumerate(late):
+        times.append(max([*times[-1:], (20 * number + late_ms) * MS]))
+    asked_ns = now_ns + on * MS
+    latest = list(enumerate(times))[-100:]
+    due = max(160 * (number + 1) + (asked_ns - at_ns) // 125_000 for number, at_ns in latest)
+    assert clock.due_bytes(asked_ns) == due
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 8031), max_size=400), st.floats(1, 20), st.integers(0, 50))
 def test_loudness_is_the_slow_one(levels: list[int], ratio: float, quiet: int) -> None:
@@ -72,3 +90,23 @@ def test_loudness_is_the_slow_one(levels: list[int], ratio: float, quiet: int) -
             judge.began_ms,
             judge.loud_ms,
         )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.integers(-50, 50), st.integers(-20_000, 20_000), st.none()),
+            st.integers(1, 1600),
+        ),
+        max_size=80,
+    )
+)
+def test_the_gaps_are_the_slow_ones(steps: list[tuple[int | None, int]]) -> None:
+    """Timestamps that follow, jitter, jump or are missing: the same bytes, the same jumps."""
+    quick, judge, end_ms = fast.CallerGaps(), slow.CallerGaps(), 1_000
+    for off_ms, count in steps:
+        at_ms = -1 if off_ms is None else end_ms + off_ms
+        assert quick.missing_bytes(at_ms, count) == judge.missing_bytes(at_ms, count)
+        end_ms = max(at_ms, 0) + count // 8
+    assert quick.jumps == judge.jumps

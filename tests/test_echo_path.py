@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fastbridge import mulaw
+from fastbridge._lines import PlayedLine
 from fastbridge.echo_path import (
     WINDOW_MS,
     Comparison,
     EchoPath,
-    PlayedLine,
     ProbeLimits,
     correlate,
 )
@@ -207,3 +207,12 @@ def test_one_chance_match_and_near_silence_are_no_echo() -> None:
     assert verdicts(path, seconds_of(1, ratio_db=20.0, delay_ms=300, loss_db=20.0)) == []
     told = verdicts(path, seconds_of(5, ratio_db=40.0, delay_ms=64, loss_db=90.0))
     assert told == [EchoMeasured(has_echo=False)]
+
+
+def test_one_chance_match_does_not_move_a_known_echo() -> None:
+    """Under a caller who talks over it a wrong delay stands out: two must agree to move it."""
+    path = EchoPath()
+    verdicts(path, seconds_of(2, ratio_db=20.0, delay_ms=220, loss_db=12.0))
+    assert verdicts(path, seconds_of(1, ratio_db=20.0, delay_ms=505, loss_db=12.0)) == []
+    assert verdicts(path, seconds_of(1, ratio_db=20.0, delay_ms=31, loss_db=12.0)) == []
+    assert (path.delay_ms, path.verdict) == (220, True)

@@ -17,6 +17,7 @@ FLOORS = {
     "__init__": 0,
     "_ring": 0,
     "_clocks": 0,
+    "_lines": 0,
     "_scan": 0,
     "_websocket": 0,
     "mulaw": 0,
@@ -46,16 +47,19 @@ FLOORS = {
     "worlds": 3,
     "legs": 4,
     "speech": 1,
+    "echo_filter": 1,
     "echo_path": 1,
     "caller_delay": 1,
     "caller_gaps": 1,
     "silero": 4,
     "decision_record": 4,
+    "call_summary": 4,
     "cancelling": 4,
     "listening": 5,
     "simulator": 4,
     "pacing": 4,
     "admission": 4,
+    "log_flood": 3.75,
     "logs": 4,
     "event_loop": 4,
     "journal_records": 4,
@@ -65,6 +69,7 @@ FLOORS = {
     "rerun": 5,
     "totals": 5,
     "metrics": 5.5,
+    "tracing": 5,
     "tool_loading": 6,
     "bridge": 6,
     "preflight": 5,
@@ -79,6 +84,7 @@ FLOORS = {
     "caller": 7,
     "picture": 7,
     "doctor": 7,
+    "dashboards": 7,
     "demo": 8,
     "demo_phone": 8,
     "replay": 8,
@@ -99,6 +105,8 @@ BANNED_BELOW = {
 }
 MAY_CREATE_TASKS = {
     *("bridge", "pacing", "server", "legs", "listening", "local_ai", "caller", "demo", "workers"),
+    "tools",  # on a loop of its own
+    "live",
     "live",
     "tools",  # on a loop of its own
 }

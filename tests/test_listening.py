@@ -53,6 +53,18 @@ class Network:
         return [0.75 if window[0] == LOUD_FRAME[0] else 0.01 for window in windows]
 
 
+def coded64(audio: bytes) -> str:
+    """Return audio as a carrier's message carries it."""
+    return base64.b64encode(audio).decode("ascii")
+
+
+def play(ear: Ear, audio: bytes, at_ms: int) -> None:
+    """Tell an ear what the carrier was sent, frame by frame, as messages with head and tail."""
+    for at in range(0, len(audio), FRAME_BYTES):
+        message = b"<<" + base64.b64encode(audio[at : at + FRAME_BYTES]) + b">"
+        ear.played(message, 2, 1, at_ms + at // FRAME_BYTES * FRAME_MS)
+
+
 class Caller:
     """One call: an ear, its clock and all it was told."""
 
@@ -72,7 +84,7 @@ class Caller:
     def say(self, frames: int, audio: bytes = LOUD_FRAME, level: int = LOUD) -> None:
         for _ in range(frames):
             self.at_ms += FRAME_MS
-            self.ear.hear(audio, self.at_ms, level)
+            self.ear.hear(coded64(audio), len(audio), self.at_ms, level)
 
     def rest(self, frames: int) -> None:
         self.say(frames, SILENCE_FRAME, QUIET)
@@ -175,7 +187,7 @@ def test_frames_nobody_wanted_are_pre_roll() -> None:
         caller = Caller(engine)
         for _ in range(30):
             caller.at_ms += FRAME_MS
-            caller.ear.keep(LOUD_FRAME, caller.at_ms)
+            caller.ear.keep(coded64(LOUD_FRAME), FRAME_BYTES, caller.at_ms)
         assert (caller.scores, network.batches) == ([], [])
         caller.say(2)
         await until(lambda: len(caller.scores) == 1)
@@ -260,7 +272,7 @@ def test_one_calls_fault_does_not_deafen_the_others() -> None:
         bad = engine.open(broken)
         good = Caller(engine)
         for at_ms in (20, 40):
-            bad.hear(LOUD_FRAME, at_ms, LOUD)
+            bad.hear(coded64(LOUD_FRAME), FRAME_BYTES, at_ms, LOUD)
         good.say(2)
         await until(lambda: len(good.scores) == 1)
         assert network.batches == [2]
@@ -312,7 +324,7 @@ async def converse(caller: Caller, seconds: float, delay_ms: int, loss_db: float
     sent, received = coded(far), coded(back)
     for at in range(0, len(sent), FRAME_BYTES):
         frame = received[at : at + FRAME_BYTES]
-        caller.ear.played(sent[at : at + FRAME_BYTES], caller.at_ms)
+        play(caller.ear, sent[at : at + FRAME_BYTES], caller.at_ms)
         caller.say(1, frame, measure_base64(base64.b64encode(frame)) & 0xFFFF)
         # Like a call, which gives the loop back after every frame.
         await until(lambda: len(caller.ear.pending) < FRAMES_MAX // 2)
@@ -360,7 +372,7 @@ def test_echo_places_are_bounded_and_a_refusal_is_counted_once_a_talkspurt() -> 
     async def tale(engine: Listening, _: Network) -> None:
         callers = [Caller(engine) for _ in range(3)]
         for caller in callers:
-            caller.ear.played(LOUD_FRAME * 10, 0)
+            play(caller.ear, LOUD_FRAME * 10, 0)
             caller.rest(3)
         assert [caller.ear.has_canceller for caller in callers] == [True, True, False]
         assert engine.counts.echo_refused == 1
@@ -377,14 +389,42 @@ def test_echo_is_cancelled_only_while_the_ai_is_heard_and_shortly_after() -> Non
     async def tale(engine: Listening, _: Network) -> None:
         caller = Caller(engine)
         caller.rest(5)
-        caller.ear.played(LOUD_FRAME * 10, caller.at_ms)
+        play(caller.ear, LOUD_FRAME * 10, caller.at_ms)
         await caller.rest_slowly(60)
         assert [one.at_ms for one in caller.cleaned] == list(range(120, 801, 20))
         caller.cleaned.clear()
-        caller.ear.played(LOUD_FRAME * 100, caller.at_ms)
+        play(caller.ear, LOUD_FRAME * 100, caller.at_ms)
         caller.ear.cut(caller.at_ms + 100)
         await caller.rest_slowly(60)
         assert len(caller.cleaned) == 30
+
+    story(tale)
+
+
+def test_the_canceller_is_not_moved_while_it_reaches_the_echo() -> None:
+    """To move what it is given makes it forget: only a delay beyond its reach is taken off."""
+
+    async def tale(engine: Listening, _: Network) -> None:
+        caller = Caller(engine)
+        far = talk(5, seconds=1)
+        caller.rest(5)
+        for delay_ms, shift_ms in (
+            (217, 0),
+            (392, 0),
+            (480, 440),
+            (500, 440),
+            (120, 80),
+            (217, 80),
+        ):
+            caller.ear.path.verdict, caller.ear.path.delay_ms = True, delay_ms
+            await caller.rest_slowly(60)
+            begin_ms = caller.at_ms
+            caller.ear.played(coded(far), begin_ms)
+            caller.rest(1)
+            taken = caller.ear.pending[-1].played
+            assert caller.ear.line is not None
+            assert taken == caller.ear.line.take(begin_ms - shift_ms, FRAME_MS)
+            await caller.rest_slowly(60)
 
     story(tale)
 

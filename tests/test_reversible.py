@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 
 import pytest
 
@@ -18,6 +19,7 @@ from fastbridge.events import (
     InputCommitted,
     RequestResponse,
     ResponseCreated,
+    SpeechScore,
     TranscriptHeard,
     TruncateItem,
 )
@@ -392,3 +394,67 @@ def test_a_long_interruption_is_one_turn() -> None:
         line.run(4000)
         assert line.call.counts.turns_forced == (0 if is_reported else 1)
         assert len(line.of(RequestResponse)) == 2
+
+
+SCORED = dataclasses.replace(LOCAL, detector="silero")
+
+
+def late_scores(line: Line, loud_ms: int, believed_ms: int, late_ms: int, ms: int) -> None:
+    """The caller is loud for `loud_ms`, the network believes it for `believed_ms`, and is late."""
+    began = line.call.caller_ms
+    waiting: deque[tuple[int, int, float]] = deque()
+    for at in range(0, ms, 20):
+        line.level = 1500 if at < loud_ms else 0
+        line.run(20)
+        probability = 0.95 if line.call.caller_ms - began <= believed_ms else 0.0
+        waiting.append((at + late_ms, line.call.caller_ms, probability))
+        while waiting and waiting[0][0] <= at:
+            _, heard_ms, probability = waiting.popleft()
+            line.tell(SpeechScore(heard_ms, probability))
+
+
+@pytest.mark.parametrize("late_ms", [0, 100, 200, 280])
+def test_a_cough_is_no_speech_however_late_its_scores_are(late_ms: int) -> None:
+    """A busy machine tells the end of a short sound after `commit_ms`: the deadline waits for it.
+
+    The network stays convinced for 0.2 s after a sound; that, its lateness and the hangover pass
+    the 700 ms. The sound itself was short, and quiet since is not speech.
+    """
+    line = playing(SCORED)
+    late_scores(line, 120, 320, late_ms, 1600)
+    assert {(one.outcome, one.reason) for one in line.decisions} == {("resumed", "too_short")}
+
+
+@pytest.mark.parametrize("late_ms", [0, 200])
+def test_speech_is_committed_though_its_scores_are_late(late_ms: int) -> None:
+    """What goes on for a second is speech: at most as much later as the scores are."""
+    line = playing(SCORED)
+    late_scores(line, 1000, 1000, late_ms, 1000 + late_ms)
+    (decision,) = line.decisions
+    assert (decision.outcome, decision.reason) == ("committed", "speech")
+    assert (decision.decided_ns - decision.onset_ns) // 1_000_000 <= 760 + late_ms
+
+
+def test_a_sound_that_goes_on_while_it_waits_for_a_verdict_is_heard() -> None:
+    """Half a second, a breath, and on: one sound with a pause, committed when its parts last.
+
+    Nobody would judge its first half in time, and the answer would go on over its second.
+    """
+    line = playing(LOCAL)
+    make_sound(line, 400)
+    assert line.decisions == []
+    line.level = 1500
+    line.run(460)
+    (decision,) = line.decisions
+    assert (decision.outcome, decision.reason) == ("committed", "speech")
+
+
+def test_clicks_do_not_keep_an_answer_held() -> None:
+    """A click while a sound waits for its verdict changes nothing: only a sure part reopens it."""
+    line = playing(SCORED)
+    late_scores(line, 400, 400, 0, 700)
+    for _ in range(3):
+        late_scores(line, 20, 20, 0, 300)
+    assert {one.outcome for one in line.decisions} == {"resumed"}
+    first = line.decisions[0]
+    assert (first.decided_ns - first.onset_ns) // 1_000_000 <= 400 + 900 + 100

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -217,7 +218,7 @@ class SmallPoolMachine(RingMachine):
 
 
 MACHINE_SETTINGS = settings(
-    max_examples=100,
+    max_examples=int(os.environ.get("RING_EXAMPLES", "100")),  # `make prove` goes deeper
     stateful_step_count=60,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],  # walking to the wraps takes 0.1 s

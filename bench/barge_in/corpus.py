@@ -156,10 +156,10 @@ def click(seed: int) -> Sound:
     return out
 
 
-def music(samples: int) -> Sound:
+def music(samples: int, seed: int) -> Sound:
     """Recipe `music`: four sawtooth voices in a chord progression, a bass and a beat."""
     at = np.arange(samples) / SAMPLE_RATE_HZ
-    draw = np.random.default_rng(21)
+    draw = np.random.default_rng(seed)
     out = np.zeros(samples)
     chords = ((0, 4, 7, 12), (9, 12, 16, 21), (5, 9, 12, 17), (7, 11, 14, 19))
     bar = SAMPLE_RATE_HZ * 2
@@ -188,10 +188,12 @@ def car(samples: int, dbov: float, seed: int) -> Sound:
 
 
 class Corpus:
-    """All scenes. `scale` (0..1] shortens it; the same scale gives the same bytes."""
+    """All scenes. `scale` (0..1] shortens it; the same scale and seed give the same bytes."""
 
-    def __init__(self, folder: Path, scale: float = 1.0) -> None:
+    def __init__(self, folder: Path, scale: float = 1.0, seed: int = 0) -> None:
+        """Take where the recordings are, the share of everything to use, and what to draw by."""
         self.scale = scale
+        self.seed = seed
         self.voices = {name: recordings(folder, name, 300) for name in (AI_VOICE, *CALLERS)}
         missing = [name for name, clips in self.voices.items() if len(clips) < 40]
         if missing:
@@ -204,6 +206,14 @@ class Corpus:
         }  # fmt: skip
         self._seed = 100
 
+    def draw(self, number: int) -> np.random.Generator:
+        """Return dice of their own for one purpose."""
+        return np.random.default_rng(self.number(number))
+
+    def number(self, number: int) -> int:
+        """Return a recipe's number under this seed; seed 0 leaves it."""
+        return number + 10_000 * self.seed
+
     def count(self, whole: int) -> int:
         """Return how many of something this corpus has."""
         return max(2, round(whole * self.scale))
@@ -215,7 +225,7 @@ class Corpus:
 
     def ai_voice(self) -> Sound:
         """Return two minutes of the AI's voice: prompts with pauses of 150-450 ms."""
-        draw = np.random.default_rng(3)
+        draw = self.draw(3)
         clips = [clip for clip in self.voices[AI_VOICE] if clip.size > SAMPLE_RATE_HZ]
         parts: list[Sound] = []
         while sum(part.size for part in parts) < 120 * SAMPLE_RATE_HZ:
@@ -228,7 +238,7 @@ class Corpus:
 
     def sentences(self, voice: str, count: int) -> list[tuple[str, Sound]]:
         """Return interruptions of 0.8 to 3 s."""
-        draw = np.random.default_rng(ord(voice[0]))
+        draw = self.draw(ord(voice[0]))
         clips = [trimmed(clip) for clip in self.voices[voice]]
         fit = [clip for clip in clips if 800 <= clip.size // 8 <= 3000]
         chosen = draw.choice(len(fit), count, replace=False)
@@ -236,7 +246,7 @@ class Corpus:
 
     def one_words(self, count: int) -> list[tuple[str, Sound]]:
         """Return words of both short classes and some longer, of all callers in turn."""
-        draw = np.random.default_rng(31)
+        draw = self.draw(31)
         out: list[tuple[str, Sound]] = []
         for number in range(count):
             clips = [trimmed(clip) for clip in self.words[CALLERS[number % len(CALLERS)]]]
@@ -254,7 +264,7 @@ class Corpus:
     ) -> tuple[Sound, list[Utterance]]:
         """Lay pieces on a line, `gap_ms` and up to a second more between them."""
         self._seed += 1
-        draw = np.random.default_rng(self._seed)
+        draw = self.draw(self._seed)
         at_ms, utterances = LEAD_MS, []
         parts: list[tuple[int, Sound]] = []
         for kind, piece in pieces:
@@ -263,7 +273,7 @@ class Corpus:
             utterances.append(Utterance(kind, at_ms, at_ms + piece.size // 8))
             at_ms += piece.size // 8 + gap_ms
         samples = bytes_of_ms(at_ms) // 160 * 160
-        line = noise(samples, LINE_NOISE_DBOV, self._seed)
+        line = noise(samples, LINE_NOISE_DBOV, self.number(self._seed))
         for start, piece in parts:
             line[start : start + piece.size] += piece
         return line, utterances
@@ -284,7 +294,7 @@ class Corpus:
             for row, dbov in (("clean, -26 dBov", -26.0), ("quiet, -40 dBov", -40.0)):
                 yield Scene("delay", row, *self.put(pieces, dbov))
             line, utterances = self.put(pieces, -26.0)
-            line += car(line.size, -36.0, self._seed)
+            line += car(line.size, -36.0, self.number(self._seed))
             yield Scene("delay", "car noise, SNR 10 dB", line, utterances)
         level = ECHO_LEVEL_DBOV - 10.0
         rows = (
@@ -309,28 +319,28 @@ class Corpus:
         lengths = (180, 240, 350, 500, 650, 850)
         for name, make in (("mhm", mhm), ("cough", cough)):
             pieces = [
-                (name, make(lengths[number % len(lengths)], 40 + number))
+                (name, make(lengths[number % len(lengths)], self.number(40 + number)))
                 for number in range(self.count(24))
             ]
             for part in (pieces[: len(pieces) // 2], pieces[len(pieces) // 2 :]):
                 yield Scene("short", name, *self.put(part, -26.0))
-        clicks = [("click", click(number)) for number in range(self.count(12))]
+        clicks = [("click", click(self.number(number))) for number in range(self.count(12))]
         yield Scene("short", "click", *self.put(clicks, -20.0, gap_ms=2_000))
 
     def _noises(self) -> Iterator[Scene]:
         samples = SAMPLE_RATE_HZ * self.seconds
-        sounds = noises(samples)
-        sounds["music (recipe), -26 dBov"] = music(samples)
-        sounds["car noise -36 dBov"] = car(samples, -36.0, 6)
+        sounds = noises(samples, self.number(0))
+        sounds["music (recipe), -26 dBov"] = music(samples, self.number(21))
+        sounds["car noise -36 dBov"] = car(samples, -36.0, self.number(6))
         for dbov in (-50, -40):
             sounds[f"babble, 8 voices, {dbov} dBov"] = at_level(self._babble(samples), dbov)
         for row, sound in sounds.items():
-            line = sound + noise(samples, LINE_NOISE_DBOV, 13)
+            line = sound + noise(samples, LINE_NOISE_DBOV, self.number(13))
             yield Scene("false", row, line)
 
     def _babble(self, samples: int) -> Sound:
         """Recipe `babble`: eight running mixes of all callers' prompts."""
-        draw = np.random.default_rng(17)
+        draw = self.draw(17)
         total = np.zeros(samples)
         for number in range(8):
             clips = self.voices[CALLERS[number % len(CALLERS)]]
@@ -342,7 +352,7 @@ class Corpus:
 
     def _echoes(self) -> Iterator[Scene]:
         samples = SAMPLE_RATE_HZ * self.seconds
-        line = noise(samples, LINE_NOISE_DBOV, 19)
+        line = noise(samples, LINE_NOISE_DBOV, self.number(19))
         for delay_ms in (20, 120, 300):
             for loss_db in (6.0, 10.0, 20.0, 30.0):
                 row = f"echo -{loss_db:.0f} dB, {delay_ms} ms"

@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbridge import mulaw
+from fastbridge._lines import PlayedLine
 from fastbridge._ring import measure_base64
-from fastbridge.echo_path import STEP_MS, WINDOW_MS, EchoPath, PlayedLine, correlate
+from fastbridge.caller.speech import VOICES as FOLDERS
+from fastbridge.echo_path import STEP_MS, WINDOW_MS, EchoPath, correlate
 from fastbridge.events import EchoMeasured
 from fastbridge.listening.rounds import Counters, Frame, Gate, Job, Mind, look
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SAMPLE_RATE_HZ, bytes_of_ms
@@ -45,7 +47,10 @@ VOICES = ("en", "it", "fr")
 def recordings(folder: Path, voice: str, least_ms: int) -> list[Sound]:
     """Return a voice's clips of at least `least_ms`, in the order of their names."""
     found = []
-    for path in sorted((folder / voice).glob("*.wav")):
+    # The packages' own folders: the short names are links that other packages make.
+    short, _, part = voice.partition("/")
+    place = folder / FOLDERS[short] / part
+    for path in sorted(place.glob("*.wav")):
         with wave.open(str(path)) as clip:
             if clip.getframerate() != SAMPLE_RATE_HZ or clip.getnchannels() != 1:
                 continue
@@ -232,10 +237,10 @@ def detector(name: str, silero: Silero) -> tuple[Rules, Silero | None]:
     return EnergyRules(quiet_level=FLOOR), None
 
 
-def noises(samples: int) -> dict[str, Sound]:
-    """Return the sounds that are no speech, by name."""
+def noises(samples: int, seed: int = 0) -> dict[str, Sound]:
+    """Return the sounds that are no speech, by name; `seed` 0 gives the published ones."""
     at = np.arange(samples) / SAMPLE_RATE_HZ
-    draw = np.random.default_rng(11)
+    draw = np.random.default_rng(11 + seed)
 
     def tones(*hertz: float) -> Sound:
         total: Sound = np.sum([np.sin(2 * np.pi * f * at) for f in hertz], axis=0)
@@ -252,7 +257,7 @@ def noises(samples: int) -> dict[str, Sound]:
         "ringback 2 s on, 4 s off": tones(440, 480) * (at % 6 < 2),
         "busy 0.5 s on, 0.5 s off": tones(480, 620) * (at % 1 < 0.5),
         "hum 50 + 150 Hz": tones(50, 150),
-        "white noise -30 dBov": noise(samples, -30, 12),
+        "white noise -30 dBov": noise(samples, -30, 12 + seed),
         "low noise bursts, 1 in 3 s": at_level(pink, -30) * (at % 3 < 1),
         "clicks, 4 a second": clicks,
     }

@@ -180,7 +180,7 @@ class VirtualCall:
     def _perform(self) -> None:
         for command in self.call.take_commands():
             if isinstance(command, events.ClearCarrier):
-                self.ear.cut(self.call.caller_ms)
+                self.ear.cut(self.call.due_ms(self.now_ns))
                 commanded_ms = self.now_ms
                 self._send(self.stream.clear(), lambda at=commanded_ms: self._cleared(at))  # type: ignore[misc]
                 self._send(self.stream.mark(command.fence))
@@ -210,9 +210,9 @@ class VirtualCall:
             if message is None:
                 break
             tag = Tag(call.generation, before, ring.read_position - before)
-            sound = base64.b64decode(message[len(self._head) : -len(self._foot)])
             ahead = call.playout.clock.unplayed(now_ns) - FRAME_BYTES
-            self.ear.played(sound, call.caller_ms + max(ahead, 0) // mulaw.BYTES_PER_MS)
+            at_ms = call.due_ms(now_ns) + max(ahead, 0) // mulaw.BYTES_PER_MS
+            self.ear.played(message, len(self._head), len(self._foot), at_ms)
             self._send(message, lambda tag=tag: self._tags.append(tag))  # type: ignore[misc]
             mark = call.take_mark()
             if mark is not None:
@@ -339,9 +339,9 @@ class VirtualCall:
         if call.is_echo_cancelled is not self.ear.has_canceller:
             self._tell(events.EchoCancelling(self.ear.has_canceller))
         if call.wants_detector(self.now_ns):
-            self.ear.hear(audio, call.caller_ms, level)
+            self.ear.hear(payload, len(audio), call.caller_ms, level)
         else:
-            self.ear.keep(audio, call.caller_ms)
+            self.ear.keep(payload, len(audio), call.caller_ms)
         self._has_frame = True
 
     def _append(self, audio: bytes) -> None:

@@ -3,8 +3,8 @@
 Run: python -m bench.load.run [--quick] [--only WORD,WORD] [--calls 100,400] [--repeat 2]
      [--peers] [--fifo]
 
-Parts (`--only` chooses): table, own, limit, memory, start, peers. Results go to bench/load/results
-(JSON, Markdown) and, with a picture, to docs/load.png.
+Parts (`--only` chooses): timer, table, own, limit, memory, start, peers. Results go to
+bench/load/results (JSON, Markdown) and, with a picture, to docs/load.png.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.load import bridges, figures, programs, runs
 HERE: Final = Path(__file__).parent
 RESULTS: Final = HERE / "results"
 PICTURE: Final = bridges.ROOT / "docs" / "load.png"
-PARTS: Final = ("table", "own", "limit", "memory", "start")
+PARTS: Final = ("timer", "table", "own", "limit", "memory", "start")
 # Where the search for a full core begins, and its finest step, by what it is about.
 LIMIT_STEP: Final = 25
 LIMIT_CALLS_MAX: Final = 1000
@@ -209,6 +209,29 @@ def _seconds(command: list[str]) -> float:
     return time.perf_counter() - began_s
 
 
+def timer_slack() -> tuple[str, str]:
+    """Return the kernel's timer slack, and by how much 400 sleeps of 5 ms came late (p50/p99)."""
+    file = Path("/proc/self/timerslack_ns")
+    slack = f"{int(file.read_text()) / 1000:g} us" if file.is_file() else "not known here"
+    late_ms = []
+    for _ in range(400):
+        due_s = time.perf_counter() + 0.005
+        time.sleep(0.005)
+        late_ms.append((time.perf_counter() - due_s) * 1000)
+    late_ms.sort()
+    return slack, f"{late_ms[200]:.2f} / {late_ms[396]:.2f} ms"
+
+
+def run_timer(outcome: Outcome, _unused: argparse.Namespace) -> None:
+    """How late the machine's own timers are: no pacing can be better."""
+    slack, late = timer_slack()
+    outcome["facts"] += [
+        ("timer slack of the kernel", slack, "none"),
+        ("a sleep of 5 ms ends late by, p50/p99", late, "none"),
+    ]
+    say(f"timer slack {slack}, sleeps end late by {late} (p50/p99)")
+
+
 def run_start(outcome: Outcome, _unused: argparse.Namespace) -> None:
     """`import fastbridge` above a bare interpreter, and the server's first open door."""
     bare = min(_seconds([sys.executable, "-c", "pass"]) for _ in range(5))
@@ -238,6 +261,7 @@ def run_peers(outcome: Outcome, arguments: argparse.Namespace) -> None:
 
 
 RUN: Final[dict[str, Callable[[Outcome, argparse.Namespace], None]]] = {
+    "timer": run_timer,
     "table": run_table,
     "own": run_own,
     "limit": run_limit,

@@ -16,6 +16,8 @@ ASSUMED_LAG_NS: Final[int]
 JITTER_LAGS: Final[int]
 ASSUMED_JITTER_NS: Final[int]
 """Until `JITTER_LAGS` echoes came, the jitter is taken to be at least this."""
+GAP_MS_MAX: Final[int]
+"""A longer gap is a clock that was set, or a stream that stood still: only so much is filled."""
 
 class CarrierClock:
     """The model of the carrier's buffer: what it has been sent, and what it has played by now.
@@ -84,6 +86,13 @@ class InputClock:
         Beyond what was appended: now. Older than what is remembered: the oldest known time.
         """
 
+    def due_bytes(self, now_ns: int) -> int:
+        """Return how far the caller's audio is by now, by the earliest of the latest arrivals.
+
+        What has arrived is behind by the jitter of its frame and by up to a frame; this is not:
+        it grows with `now_ns` alone. Of the last 100 appends (2 s) the earliest counts.
+        """
+
 class NoiseFloor:
     """The loudness of the line without the caller: the least level of the last 3.2 s.
 
@@ -112,3 +121,17 @@ class Loudness:
     def __init__(self, quiet_level: int, ratio: float, gap_ms: int) -> None: ...
     def hear(self, level: int, at_ms: int) -> float:
         """Take a frame's level (its end at `at_ms`); return it as a multiple of the noise."""
+
+class CallerGaps:
+    """The carrier's clock of one stream; `jumps` counts timestamps that cannot be true."""
+
+    jumps: int
+
+    def __init__(self) -> None: ...
+    def missing_bytes(self, timestamp_ms: int, count: int) -> int:
+        """Return how many bytes are missing before a message of `count` bytes that begins here.
+
+        `timestamp_ms` -1: the carrier did not say, nothing is known. A timestamp before the end of
+        what came, by a frame or more, and a gap of over 10 s are jumps: counted; of the latter
+        10 s are missing. Less than a frame is no loss: carriers round their timestamps.
+        """

@@ -14,9 +14,13 @@ cdef enum:
     ANCHORS = 64
     LAGS = 16
     ARRIVALS = 1024
+    DUE_ARRIVALS = 100
     BLOCKS = 8
     BLOCK_MS = 400
     FRAME_MS = 20
+    BYTES_PER_MS = 8
+    # A longer gap is a clock that was set, or a stream that stood still: only so much is filled.
+    GAP_MS = 10000
     NS_PER_BYTE = 125000
     ASSUMED_LAG = 200000000
     ASSUMED_JITTER = 60000000
@@ -30,6 +34,7 @@ NOISE_BLOCK_MS = BLOCK_MS
 ASSUMED_LAG_NS = ASSUMED_LAG
 ASSUMED_JITTER_NS = ASSUMED_JITTER
 JITTER_LAGS = KNOWN_LAGS
+GAP_MS_MAX = GAP_MS
 
 
 cdef class CarrierClock:
@@ -173,6 +178,15 @@ cdef class InputClock:
                 break
         return found_ns
 
+    def due_bytes(self, int64_t now_ns) -> int:
+        """Return how far the caller's audio is by now, by the earliest of the latest arrivals."""
+        cdef int64_t back, slot, ahead, due = self.appended_bytes
+        for back in range(1, min(self._used, <int64_t>DUE_ARRIVALS) + 1):
+            slot = (self._used - back) % ARRIVALS
+            ahead = (now_ns - self._times[slot]) // NS_PER_BYTE
+            due = max(due, self._ends[slot] + ahead)
+        return due
+
 
 cdef class NoiseFloor:
     """The loudness of the line without the caller: the least level of the last 3.2 s."""
@@ -233,3 +247,29 @@ cdef class Loudness:
                 self.began_ms = at_ms - FRAME_MS
             self.loud_ms = at_ms
         return <double>level / <double>max(noise, 1)
+
+
+cdef class CallerGaps:
+    """The carrier's clock of one stream; `jumps` counts timestamps that cannot be true."""
+
+    cdef readonly int64_t jumps
+    cdef int64_t _end_ms
+
+    def __init__(self):
+        self._end_ms = -1
+        self.jumps = 0
+
+    def missing_bytes(self, int64_t timestamp_ms, int64_t count) -> int:
+        """Return how many bytes are missing before a message of `count` bytes that begins here."""
+        cdef int64_t gap_ms
+        if timestamp_ms < 0:
+            return 0
+        gap_ms = timestamp_ms - self._end_ms if self._end_ms >= 0 else 0
+        self._end_ms = timestamp_ms + count // BYTES_PER_MS
+        if -FRAME_MS < gap_ms < FRAME_MS:
+            # Rounding must not add up to a gap: what is known is kept.
+            self._end_ms -= gap_ms
+            return 0
+        if gap_ms < 0 or gap_ms > GAP_MS:
+            self.jumps += 1
+        return min(max(gap_ms, <int64_t>0), <int64_t>GAP_MS) * BYTES_PER_MS

@@ -3,7 +3,12 @@
 Roles: the *producer* calls begin, write, write_base64 and reclaim; the *consumer* calls the reads,
 rewind and resume; anyone may call flush and hold. On the bridge's event loop all are one thread.
 Positions and counts are AI bytes (mu-law, 8 a millisecond); padding is never counted. Observers
-are exact on the loop's thread and snapshots on any other.
+are exact on the loop's thread and snapshots on any other. `flush()` from another thread than the
+consumer's must be `flush(sync=False)`: the consumer's positions are its own.
+
+Without a GIL the roles must be kept (declared compatible; docs/proofs.md says what is tested).
+After fork() parent and child have private copies. A second interpreter of a process gets an
+ImportError.
 """
 
 # ruff: noqa: PYI021  this stub is where the contract is read; the compiled file is no text

@@ -7,6 +7,8 @@ One producer, one consumer, and a flush or hold from any thread; the algorithm, 
 limits are in `_ring_core.h`, the contract of every name in `_ring.pyi`. Nothing here blocks, and
 no method releases the GIL: giving it back costs more than copying a frame. On builds without a
 GIL the roles must be kept: one producing thread, one consuming thread, one `PagePool` per loop.
+After fork() the child has a private copy of every ring. One interpreter of a process may import the
+module; in any further one the import is an ImportError (tests/test_ring_threads.py).
 `binding=False` because a plain method descriptor is called faster than a Cython function.
 """
 

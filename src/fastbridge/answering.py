@@ -141,7 +141,7 @@ class Answering:
         # Of the latest audio that went with such silence: all of it, and the caller's own part.
         self._paid_bytes = 0
         self._paid_own_bytes = 0
-        self._wait = AnswerWait()
+        self.wait = AnswerWait()
         self._is_carrier_open = True
         self._is_ai_open = False
         self._closing = ""
@@ -464,7 +464,7 @@ class Answering:
             return
         self._last_audio_ns = now_ns
         if self.settings.greeting:
-            self._wait.begin("greeting", now_ns, now_ns)
+            self.wait.begin("greeting", now_ns, now_ns)
         self._is_ai_open = True
         patience_s = self.settings.ai_connect_timeout_s + SESSION_PATIENCE_S
         self._ready_deadline_ns = now_ns + int(patience_s * NS_PER_S)

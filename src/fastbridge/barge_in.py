@@ -94,6 +94,7 @@ class Judge:
         if one.ended_ns and onset_ns > one.ended_ns:
             # It began again while its first part was judged: one sound with a pause.
             one.ended_ns = 0
+            one.again_ns, one.earlier_ms = onset_ns, one.speech_ms
             one.deadline_ns = self._lasted_deadline(one)
             one.cue_at_deadline = Cue.LASTED
         return Act.JOIN
@@ -106,7 +107,7 @@ class Judge:
         """
         settings = self._settings
         late_ms = 0 if one.is_local else settings.vad_silence_ms + REPORT_SLACK_MS
-        return one.onset_ns + (settings.commit_ms + late_ms) * NS_PER_MS
+        return one.begun_ns + (settings.commit_ms - one.earlier_ms + late_ms) * NS_PER_MS
 
     def ended(self, state: State, ended_ns: int, now_ns: int) -> Act:
         """Take the end of the sound that is being judged; return what to do."""
@@ -114,7 +115,7 @@ class Judge:
         if one is None:
             return Act.NOTHING
         one.ended_ns = ended_ns
-        one.speech_ms = max(ended_ns - one.onset_ns, 0) // NS_PER_MS
+        one.speech_ms = one.earlier_ms + max(ended_ns - one.begun_ns, 0) // NS_PER_MS
         settings = self._settings
         if one.is_parked:
             cue = Cue.SHORT

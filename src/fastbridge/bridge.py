@@ -12,7 +12,6 @@ between, so a barge-in is on the wire before anything else happens.
 from __future__ import annotations
 
 import asyncio
-import binascii
 import logging
 import time
 from collections import Counter
@@ -23,13 +22,13 @@ from typing import Any, Final, Protocol
 
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
+from fastbridge.call_summary import summary_fields
 from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.decision_record import decision_fields, ms_of
 from fastbridge.events import (
     AiErrored,
     AiLost,
-    AnswerHeard,
     AppendCallerAudio,
     BargeInConfirmed,
     BargeInDecided,
@@ -70,6 +69,7 @@ from fastbridge.pacing import Heartbeat
 from fastbridge.speech import Stage
 from fastbridge.tools import CallFacts, ToolBox, ToolOutput, ToolRequest, ToolRun
 from fastbridge.totals import Totals
+from fastbridge.tracing import CallTrace, Traces
 from fastbridge.wire import realtime
 from fastbridge.wire.dialect import MakeDialect
 from fastbridge.wire.faults import AiError, CarrierError
@@ -102,6 +102,8 @@ class Worker:
     # The functions the AI may call, in threads of their own; an empty box answers "unknown".
     tools: ToolBox = field(default_factory=ToolBox)
     totals: Totals = field(default_factory=Totals)
+    # A trace for each call; None: none, and nothing of OpenTelemetry is loaded.
+    traces: Traces | None = None
     # The carrier's words, made anew for each call.
     dialect: MakeDialect = TwilioStream
     # Says why a stream is refused, "" when it is welcome.
@@ -170,6 +172,9 @@ class Bridge:
         self._cleared_ns = self._flushed_ns = 0
         self.carrier_name = self.stream.name
         self.silence_worst_ns = 0
+        self._trace: CallTrace | None = None
+        if worker.traces is not None:
+            self._trace = worker.traces.begin(now_ns)
         self.log = CallLog(LOG, {"bridge": self})
         self.ai: AiLeg | None = None
         self._ai_task: asyncio.Task[None] | None = None
@@ -211,7 +216,11 @@ class Bridge:
                 if isinstance(self.call, RecordedCall):
                     self.call.finish()
                 self.ring.close()
-            self.log.info("call ended", fields=self._summary())
+            summary = self._summary()
+            self.log.info("call ended", fields=summary)
+            if self._trace is not None:
+                told = {"call_sid": self.call.call_sid, "carrier": self.carrier_name, **summary}
+                self._trace.end(told, time.monotonic_ns())
 
     def _bug(self) -> None:
         """A bug of ours: count it, say where, end this call; no other notices."""
@@ -251,17 +260,17 @@ class Bridge:
         if call.has_commands:
             self._perform(now_ns)
         if self._ear is not None:
-            self._listen(self._ear, binascii.a2b_base64(payload), level, now_ns)
+            self._listen(self._ear, payload, count, level, now_ns)
 
-    def _listen(self, ear: Ear, sound: bytes, level: int, now_ns: int) -> None:
+    def _listen(self, ear: Ear, payload: str, count: int, level: int, now_ns: int) -> None:
         """Let our own detector hear a caller frame while there is what to interrupt."""
         call = self.call
         if ear.has_canceller is not call.is_echo_cancelled:
             self._handle(EchoCancelling(ear.has_canceller), now_ns)
         if call.wants_detector(now_ns):
-            ear.hear(sound, call.caller_ms, level)
+            ear.hear(payload, count, call.caller_ms, level)
         else:
-            ear.keep(sound, call.caller_ms)
+            ear.keep(payload, count, call.caller_ms)
 
     def _on_heard(self, event: SpeechScore | EchoMeasured) -> None:
         """The detector's thread has an answer; called on the loop."""
@@ -281,9 +290,9 @@ class Bridge:
 
     def _played(self, ear: Ear, message: bytes, now_ns: int) -> None:
         """Tell the ear what the caller will hear, and when on the caller's clock."""
-        sound = binascii.a2b_base64(message[self._head_bytes : -self._tail_bytes])
         ahead = self.call.playout.clock.unplayed(now_ns) - FRAME_BYTES
-        ear.played(sound, self.call.caller_ms + max(ahead, 0) // BYTES_PER_MS)
+        at_ms = self.call.due_ms(now_ns) + max(ahead, 0) // BYTES_PER_MS
+        ear.played(message, self._head_bytes, self._tail_bytes, at_ms)
 
     def _carrier_event(self, event: Event) -> None:
         if isinstance(event, CarrierStarted):
@@ -302,9 +311,19 @@ class Bridge:
             if self.worker.listening is not None and self.call.rules is not None:
                 self._ear = self.worker.listening.open(self._on_heard, self._on_cleaned)
             self._handle(event)
-            self.log.info("call started", fields={"walk": self.walk()})
+            # What a carrier adds may name people: only when it is asked for.
+            is_asked = self.worker.settings.log_personal == "on"
+            more: dict[str, object] = {"parameters": told} if is_asked else {}
+            if self._trace is not None:
+                more["trace_id"] = self._trace.trace_id
+            self.log.info("call started", fields={"walk": self.walk(), **more})
             return
         self._handle(event)
+        answer = self.call.wait.take()
+        if answer is not None:
+            self.worker.totals.answered(answer)
+            if self._trace is not None:
+                self._trace.answered(answer, time.monotonic_ns())
 
     def _carrier_fault(self, fault: CarrierError) -> None:
         self.worker.totals.carrier_faults[fault.reason] += 1
@@ -331,16 +350,12 @@ class Bridge:
         )
 
     def _summary(self) -> dict[str, object]:
-        counts = self.call.counts
-        return {
-            "reason": self.call.end_reason,
-            "generation": counts.barge_ins,  # the end's own flush raised the ring's
-            "caller_frames": counts.caller_frames,
-            "frames_sent": counts.frames_sent,
-            "barge_ins": counts.barge_ins,
-            "stale_deltas_dropped": counts.stale_deltas_dropped,
-            "underruns": self.call.playout.underruns,
-        }
+        return summary_fields(
+            self.call,
+            self.call.counts,
+            duration_ms=(time.monotonic_ns() - self.began_ns) // NS_PER_MS,
+            silence_worst_ms=ms_of(self.silence_worst_ns),
+        )
 
     async def _release(self) -> None:
         """Close both legs and wait for every task of this call."""
@@ -458,6 +473,8 @@ class Bridge:
             if isinstance(message, AiErrored):
                 self.worker.totals.ai_erred(message.code)
             self._handle(message, now_ns)
+            if self._trace is not None:
+                self._trace.told(message, self.call, now_ns)
 
     # ----------------------------------------------------------------- commands
 
@@ -482,6 +499,8 @@ class Bridge:
         now_ns = time.monotonic_ns() if now_ns is None else now_ns
         for command in self.call.take_commands():
             self._DO[type(command)](self, command)
+            if self._trace is not None:
+                self._trace.performed(command, self.call, now_ns)
             if self.worker.observe is not None:
                 self.worker.observe(self, command, now_ns)
             if self.looked_at_by is not None:
@@ -490,7 +509,7 @@ class Bridge:
     def _do_clear(self, command: ClearCarrier) -> None:
         self._flushed_ns = time.monotonic_ns()  # the ring is silent: what follows is the wire
         if self._ear is not None:
-            self._ear.cut(self.call.caller_ms)
+            self._ear.cut(self.call.due_ms(time.monotonic_ns()))
         self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
         self._cleared_ns = time.monotonic_ns()
 
@@ -538,6 +557,8 @@ class Bridge:
         """A function is done, or has failed; called on the loop, not within `run`."""
         del self._runs[output.call_id]
         self.worker.totals.tool_runs[output.outcome] += 1
+        if self._trace is not None:
+            self._trace.tool_done(output.call_id, output.outcome, time.monotonic_ns())
         try:
             self._handle(
                 ToolAnswered(output.call_id, output.output, output.outcome, output.end_reason)
@@ -597,9 +618,6 @@ class Bridge:
             fields = {"candidate": command.candidate, "trigger_to_confirmed_ms": ms_of(taken_ns)}
             self.log.info("barge-in confirmed", fields=fields)
 
-    def _do_answered(self, command: AnswerHeard) -> None:
-        self.worker.totals.answered(command)
-
     _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
         ConnectAi: _do_connect,
         ConfigureAi: _do_configure,
@@ -619,5 +637,4 @@ class Bridge:
         BargeInDecided: _do_decided,
         BargeInHeld: _do_held,
         BargeInConfirmed: _do_confirmed,
-        AnswerHeard: _do_answered,
     }

@@ -43,7 +43,7 @@ from fastbridge.events import (
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import EnergyRules, Rules, SileroRules, Spurt, Stage, limits_from
+from fastbridge.speech import EnergyRules, Spurt, Stage, rules_for
 from fastbridge.talk import Act, Candidate, Cue, State
 from fastbridge.tool_talk import ToolTalk
 
@@ -57,11 +57,9 @@ REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 SPEECH_PATIENCE_NS: Final = 30_000 * NS_PER_MS
 # A sound the rules never became sure of is given up after so long; looked at in these steps.
 UNSURE_PATIENCE_NS: Final = 2_000 * NS_PER_MS
-UNSURE_STEP_NS: Final = 100 * NS_PER_MS
-# A sound that was quiet for so long at its deadline may be over: the rules know within so long.
-QUIET_NS: Final = 80 * NS_PER_MS
-QUIET_PATIENCE_NS: Final = 450 * NS_PER_MS
-LOUD_RATIO: Final = 3
+UNSURE_STEP_NS: Final = 40 * NS_PER_MS
+# What the rules know of a sound is so much behind at its deadline: a window, a frame, a round.
+KNOWN_LATE_MS: Final = 100
 # An item the AI opened on our echo is the caller's when our own ears hear one so soon after.
 ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
 # What may be echo waits so long for its cleaned twin, and for our own ears to judge it.
@@ -83,25 +81,13 @@ class _Clear:
     sound: Candidate
 
 
-def _rules_of(settings: Settings) -> Rules | None:
-    """Return the local detector's rules, None when the AI's events are all there is."""
-    if settings.barge_in == "server":
-        return None
-    if settings.detector == "silero":
-        hold_on = settings.hold_on_probability
-        return SileroRules(limits_from(hold_on), quiet_level=settings.energy_floor)
-    if settings.detector == "energy":
-        return EnergyRules(quiet_level=settings.energy_floor)
-    return None
-
-
 class Call(ToolTalk):
     """One bridged call: the answers, and the caller who may interrupt them."""
 
     def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
         super().__init__(settings, ring, now_ns)
         self.caller_clock = InputClock()
-        self.rules = _rules_of(settings)
+        self.rules = rules_for(settings)
         self.echo = EchoMeasured(has_echo=False)
         # When the bridge ends the caller's turn itself, should the AI not have heard it.
         self._turn_due_ns = NEVER_NS
@@ -112,8 +98,6 @@ class Call(ToolTalk):
         self._stopped_ns = 0
         # The latest item the AI opened on our echo, and when: the caller may be in it too.
         self._echo_item = ("", 0)
-        self._loud_ns = 0
-        self._loud_level = LOUD_RATIO * settings.energy_floor
         self.line = DelayLine(ECHO_WAIT_MS)
         # Where the latest sound of our own ears began, on the caller's clock.
         self._spurt_began_ms = 0
@@ -125,6 +109,8 @@ class Call(ToolTalk):
         self._clear: _Clear | None = None
         self._protection = GreetingProtection.of(settings)
         # The levels of the latest caller frames: a sound is reported after it began.
+        # When the caller's latest sound ended, as our own ears heard it; 0: none did.
+        self._quiet_since_ns = 0
         self._levels: deque[int] = deque(maxlen=LEVELS_KEPT)
         self._padding_ms = settings.vad_prefix_padding_ms
         is_server_vad = settings.turn_detection == "server_vad"
@@ -164,7 +150,7 @@ class Call(ToolTalk):
             return
         self.counts.turns_forced += 1
         self._is_turn_forced = True
-        self._wait.begin("turn", self._loud_ns or now_ns, now_ns)
+        self.wait.begin("turn", self._quiet_since_ns or now_ns, now_ns)
         self._note("the AI did not hear the caller's turn: ended by the bridge", "warning")
         self._commands.append(CommitInput())
         self._request(Ask(AI_TALK), now_ns)
@@ -187,10 +173,9 @@ class Call(ToolTalk):
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
         mark = self.playout.mark_echoed(event.name, now_ns)
-        if mark is not None and self._wait.kind and mark.due_ns > self.playout.talk_start_ns:
+        if mark is not None and self.wait.kind and mark.due_ns > self.playout.talk_start_ns:
             playout = self.playout
-            answer = self._wait.heard(playout.talk_start_ns, playout.clock.lowest_lag_ns)
-            self._commands += [answer] if answer is not None else []
+            self.wait.heard(playout.talk_start_ns, playout.clock.lowest_lag_ns)
         if mark is not None and self._clear is not None and mark.name == self._clear.fence:
             clear, self._clear = self._clear, None
             one = clear.sound
@@ -348,6 +333,10 @@ class Call(ToolTalk):
         """Return the caller's clock: milliseconds of caller audio received."""
         return ms_of_bytes(self.caller_clock.appended_bytes)
 
+    def due_ms(self, now_ns: int) -> int:
+        """Return the caller's clock as it is by now, free of the jitter of what has arrived."""
+        return ms_of_bytes(self.caller_clock.due_bytes(now_ns))
+
     @property
     def caller_level(self) -> int:
         """Return the level of the caller's latest frame (mean 14-bit amplitude)."""
@@ -376,8 +365,6 @@ class Call(ToolTalk):
         assert rules is not None  # noqa: S101  the caller has looked
         doubts = self.echo.has_echo and not self.is_echo_cancelled
         rules.is_guarded = doubts and self.playout.is_audible(now_ns)
-        if level > self._loud_level:
-            self._loud_ns = now_ns
         if self._hears_cleaned:
             return
         spurt = rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
@@ -408,15 +395,10 @@ class Call(ToolTalk):
         if one is not None:
             one.probability = max(one.probability, spurt.peak)
         if spurt.stage is Stage.ENDED:
-            if self._turn_due_ns != NEVER_NS:
-                self._turn_due_ns = now_ns + TURN_PATIENCE_NS
-            if one is not None and one.is_local:
-                end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
-                ended_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
-                self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+            self._spurt_ended(spurt, now_ns)
             return
         if one is not None and one.is_local:
-            one.is_sure = one.is_sure or spurt.stage is Stage.SURE
+            self._goes_on(one, spurt, now_ns)
             return
         needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded
         if self.state(now_ns) is State.SILENT or (needs_more and spurt.stage is not Stage.SURE):
@@ -433,27 +415,46 @@ class Call(ToolTalk):
                 self._noise_items.remove(item_id)
                 one.items.add(item_id)
 
+    def _goes_on(self, one: Candidate, spurt: Spurt, now_ns: int) -> None:
+        """Take more of the sound that is judged; a sure part reopens one that waits, no click."""
+        if spurt.stage is not Stage.SURE:
+            return
+        one.is_sure = True
+        if one.ended_ns:
+            onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
+            self._sound(onset_ns, now_ns, is_local=True)
+
+    def _spurt_ended(self, spurt: Spurt, now_ns: int) -> None:
+        """The caller's sound is over: when it ended counts, not when that became known."""
+        if self._turn_due_ns != NEVER_NS:
+            self._turn_due_ns = now_ns + TURN_PATIENCE_NS
+        end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
+        self._quiet_since_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
+        one = self.judge.candidate
+        # One that has ended waits for a verdict: what ends now never was a part of it.
+        if one is not None and one.is_local and not one.ended_ns:
+            self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
+
     @property
     def rules_guarded(self) -> bool:
         """Say whether our own voice may be coming back right now."""
         return self.rules is not None and self.rules.is_guarded
 
     def _watch_local(self, now_ns: int) -> None:
-        """A local sound lasts only while the rules are sure; an unsure one is not speech yet."""
+        """A local sound lasts only as long as the rules know it to, however late they know."""
         one = self.judge.candidate
         if one is None or not one.is_local or one.is_parked or now_ns < one.deadline_ns:
             return
         if one.cue_at_deadline is not Cue.LASTED:
             return
-        if one.is_sure and now_ns - self._loud_ns > QUIET_NS:
-            # It has fallen quiet: whether it was over is told within the detector's hangover.
-            if now_ns - self._loud_ns < QUIET_PATIENCE_NS:
-                one.deadline_ns = now_ns + UNSURE_STEP_NS
-        elif not one.is_sure:
-            if now_ns - one.trigger_ns > UNSURE_PATIENCE_NS:
-                self._act(self.judge.ended(self.state(now_ns), one.onset_ns, now_ns), now_ns)
-            else:
-                one.deadline_ns = now_ns + UNSURE_STEP_NS
+        known_ms = self.rules.lasted_ms if self.rules is not None and one.is_sure else 0
+        if one.is_sure and one.earlier_ms + known_ms + KNOWN_LATE_MS >= self.settings.commit_ms:
+            return
+        if now_ns - max(one.trigger_ns, one.begun_ns) > UNSURE_PATIENCE_NS:
+            ended_ns = one.begun_ns + known_ms * NS_PER_MS
+            self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+        else:
+            one.deadline_ns = now_ns + UNSURE_STEP_NS
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
@@ -491,7 +492,7 @@ class Call(ToolTalk):
             if self.settings.turn_detection == "semantic_vad":
                 self._act(self.judge.confirmed(self.state(now_ns), "turn_end"), now_ns)
         elif self.is_ready:
-            self._wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
 
@@ -565,7 +566,7 @@ class Call(ToolTalk):
         """Ask for the answer to a turn that had ended before its sound was judged."""
         if any(item in self._early_items for item in one.items):
             self._early_items.clear()
-            self._wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
 
@@ -582,7 +583,7 @@ class Call(ToolTalk):
         label, was_held = self.label(now_ns), self.playout.is_held
         known = self.playout.item_ids
         one.was_audible = one.was_audible or self.playout.is_audible(now_ns)
-        self._wait.forget()
+        self.wait.forget()
         flushed, items = self.playout.flush(now_ns)
         if not was_held:
             fence = self.playout.fence(now_ns)

@@ -1,7 +1,8 @@
 """Our own voice taken out of the caller's audio: AEC3 from WebRTC, the `[echo]` extra.
 
-`pywebrtc-audio` (Apache-2.0). It finds delays up to about 300 ms by itself, takes some 0.25 ms of
-CPU a frame of 20 ms, and lets a caller who talks over the AI through with 1 dB of loss.
+`pywebrtc-audio` (Apache-2.0). It finds delays up to about 400 ms by itself and takes some 0.3 ms of
+CPU a frame of 20 ms. A caller as loud as the echo it mutes, so a linear filter listens beside it
+(`echo_filter`, 0.15 ms): when that hears somebody talk, what it leaves is the answer.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastbridge import mulaw
+from fastbridge.echo_filter import BLOCK, EchoFilter
 
 
 class CancellerMissingError(RuntimeError):
@@ -20,7 +22,7 @@ class CancellerMissingError(RuntimeError):
 class EchoCanceller:
     """One call's echo canceller; used by one thread at a time."""
 
-    __slots__ = ("_process",)
+    __slots__ = ("_filter", "_process")
 
     def __init__(self) -> None:
         """Start unadapted; raises `CancellerMissingError` without the extra."""
@@ -31,6 +33,11 @@ class EchoCanceller:
             raise CancellerMissingError(message) from error
         processor = library.AudioProcessor(sample_rate=mulaw.SAMPLE_RATE_HZ, echo_cancellation=True)
         self._process: Callable[[Any, Any], Any] = processor.process
+        self._filter = EchoFilter()
+
+    def shaken(self) -> None:
+        """Take note that what is played begins anew: it may lie some milliseconds elsewhere."""
+        self._filter.shaken()
 
     def clean(self, received: bytes, played: bytes) -> bytes:
         """Return the caller's frame without what was played (mu-law in and out, same length).
@@ -44,7 +51,13 @@ class EchoCanceller:
                 " give both the same whole number of 80 bytes (10 ms)"
             )
             raise ValueError(message)
-        return mulaw.encode(self._process(mulaw.decode(received), mulaw.decode(played)))
+        near, far = mulaw.decode(received), mulaw.decode(played)
+        cleaned = self._process(near, far)
+        if near.size == BLOCK:
+            left = self._filter.clean(near, far)
+            if self._filter.talks:
+                cleaned = left
+        return mulaw.encode(cleaned)
 
 
 def missing_reason() -> str:

@@ -77,7 +77,10 @@ def _parser(named: Collection[str]) -> argparse.ArgumentParser:
     call.set_defaults(run=_call)
     replay = commands.add_parser("replay", help="run a journal again, and draw it")
     simulate = commands.add_parser("simulate", help="simulate calls, every rule after every step")
-    _add_heavy_arguments(named, call=call, replay=replay, simulate=simulate)
+    dashboards = commands.add_parser(
+        "dashboards", help="Grafana dashboards, alert rules, provisioning: to a folder or a Grafana"
+    )
+    _add_heavy_arguments(named, call=call, replay=replay, simulate=simulate, dashboards=dashboards)
 
     ai = commands.add_parser("ai", help="run the embedded AI on a port of its own")
     ai.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
@@ -105,6 +108,11 @@ def _add_heavy_arguments(named: Collection[str], **parsers: argparse.ArgumentPar
 
         simulate.add_arguments(parsers["simulate"])
         parsers["simulate"].set_defaults(run=simulate.run)
+    if "dashboards" in named:
+        from fastbridge.dashboards import command as dashboards
+
+        dashboards.add_arguments(parsers["dashboards"])
+        parsers["dashboards"].set_defaults(run=dashboards.run)
 
 
 def settings_from(**overrides: object) -> Settings:

@@ -373,6 +373,13 @@ class Settings:
         200,
         "Calls per worker with gauges of their own in /metrics (label call_sid); 0: none.",
     )
+    traces_url: str | None = _text(
+        None,
+        "Where traces of calls go, by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces "
+        "(extra [otel], docs/tracing.md). Unset: none.",
+        fits=_is_base_url,
+        form="http(s)://host[:port][/path] without login or query",
+    )
     log_personal: str = _one_of(
         "off", ("off", "on"), "Whether log lines hold phone numbers and stream parameters."
     )

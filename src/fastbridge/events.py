@@ -449,17 +449,6 @@ class BargeInConfirmed:
     was_audible: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerHeard:
-    """The carrier proved that an answer is being played.
-
-    `kind` is turn (`waited_ns` since the caller stopped) or greeting (since the stream began).
-    """
-
-    kind: str
-    waited_ns: int
-
-
 Command: TypeAlias = (
     ConnectAi
     | ConfigureAi
@@ -479,5 +468,4 @@ Command: TypeAlias = (
     | BargeInHeld
     | BargeInDecided
     | BargeInConfirmed
-    | AnswerHeard
 )

@@ -64,6 +64,7 @@ LEFT_OUT: Final = frozenset(
         "public_url",
         "token_store_dir",
         "tools",
+        "traces_url",
     }
 )
 

@@ -20,7 +20,7 @@ class Family(NamedTuple):
     """One metric: `meaning` is what it counts, `rising` what a rising (or high) value means.
 
     `name` is without the prefix, `_total` included; `process_...` has no prefix. `kind` is
-    counter, gauge, histogram or info; `group` the heading it stands under in the document.
+    counter, gauge, histogram, summary or info; `group` the heading it stands under in the document.
     """
 
     name: str

@@ -50,6 +50,8 @@ KEPT: Final = {
     "journals_failed_total": "failed",
     "journal_bytes_total": "written_bytes",
 }
+# What becomes of the spans of traces.
+SPANS: Final = ("made", "exported", "failed", "refused")
 # Counters of `CallCounters` by their own names, and those that are exported under another.
 SAME: Final = (
     *("caller_frames", "bad_deltas", "backlog_full", "frames_sent", "holds", "resumes"),
@@ -90,6 +92,7 @@ DECISIONS: Final = (
     ("withdrawn", "not_speaking"),
 )
 
+_PROCESS: Final = {one.family_name: one for one in FAMILIES if one.name.startswith("process_")}
 # Label values in the order of the family's labels, and the value.
 Row = tuple[tuple[str, ...], float]
 
@@ -108,8 +111,12 @@ class Collector:
         pool: PagePool | None = None,
         ears: object | None = None,
         journal: object | None = None,
+        spans: object | None = None,
     ) -> None:
-        """Take what is read: `ears` has the attributes of `HEARD`, `journal` those of `KEPT`."""
+        """Take what is read.
+
+        `ears` has the attributes of `HEARD`, `journal` those of `KEPT`, `spans` of `SPANS`.
+        """
         self._totals = totals
         self._heartbeat = heartbeat
         self._version = version
@@ -117,6 +124,7 @@ class Collector:
         self._lag = lag or LoopLag()
         self._pool = pool
         self._parts = ((ears, HEARD), (journal, KEPT))
+        self._spans = spans
         self._processes = _process_collector()
         self.is_draining = False
 
@@ -134,9 +142,11 @@ class Collector:
                 yield family_of(family.name, rows[family.name])
             elif family.name in histograms:
                 yield _histogram_family(family, histograms[family.name])
-        for family in self._processes.collect() if self._processes is not None else ():
-            if family.name != "process_virtual_memory_bytes":
-                yield _ours(family)
+        for family in self._processes.collect():  # nothing where the system has no /proc
+            known = _PROCESS.get(family.name)
+            if known is not None:
+                family.documentation = known.help
+                yield family
 
     # ----------------------------------------------------------------- without labels
 
@@ -226,6 +236,7 @@ class Collector:
             "ai_faults_total": _one_label(totals.ai_faults, ("not_json", "wrong_schema")),
             "ai_errors_total": _one_label(totals.ai_errors, (*AI_ERROR_CODES, OTHER)),
             "tool_runs_total": _one_label(totals.tool_runs, TOOL_OUTCOMES),
+            "trace_spans_total": _one_label({n: getattr(self._spans, n, 0) for n in SPANS}, ()),
             "tick_lateness_recent_seconds": _quantiles(self._heartbeat.recent, now_ns),
             "loop_lag_recent_seconds": _quantiles(self._lag.recent, now_ns),
         }
@@ -297,14 +308,6 @@ def family_of(name: str, rows: Iterable[Row]) -> Metric:
     family = Metric(known.family_name, known.help, known.kind)
     for values, value in rows:
         family.add_sample(known.full_name, dict(zip(known.labels, values, strict=True)), value)
-    return family
-
-
-def _ours(family: Metric) -> Metric:
-    """Return a process family with the help text of the list."""
-    known = next((one for one in FAMILIES if one.family_name == family.name), None)
-    if known is not None:
-        family.documentation = known.help
     return family
 
 

@@ -467,9 +467,14 @@ class Playout:
         return start + min(max(wire - start_wire, 0), length)
 
     @property
+    def position_heard(self) -> int:
+        """Return the position up to which was heard, as last looked at; asking moves nothing."""
+        return max(self._heard, self._confirmed)
+
+    @property
     def heard_bytes(self) -> int:
         """Return how many AI bytes were heard, as last looked at; asking moves nothing."""
-        return max(self._heard, self._confirmed) - self.never_heard_bytes
+        return self.position_heard - self.never_heard_bytes
 
     def unheard_bytes(self, now_ns: int) -> int:
         """Return how many queued or sent AI bytes the caller has yet to hear."""

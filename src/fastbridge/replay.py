@@ -188,10 +188,6 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
             f"the carrier proves it, {_ms(e['confirmed_ns'] - e['trigger_ns'])} after the trigger"
         ),
     ),
-    "AnswerHeard": (
-        "bridge",
-        lambda e: f"the answer is heard ({e['kind']}), after {_ms(e['waited_ns'])}",
-    ),
     "CommitInput": ("bridge", lambda _: "ends the caller's turn itself"),
     "RequestResponse": ("bridge", lambda e: f"asks the AI to speak, turn {e['turn']}"),
     "CancelResponse": ("bridge", lambda e: f"cancels {e['response_id']}"),

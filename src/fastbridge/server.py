@@ -39,6 +39,7 @@ from fastbridge.roster import Alone, Group, GroupSilentError, Roster
 from fastbridge.tool_loading import load_tools
 from fastbridge.tools import ToolBox
 from fastbridge.totals import Totals
+from fastbridge.tracing import Traces
 from fastbridge.wire.dialect import MakeDialect
 from fastbridge.wire.twilio import TwilioStream
 
@@ -89,6 +90,7 @@ class Front:
             journal=_journal(settings),
             tools=load_tools(settings, tools),
             totals=Totals(settings.metrics_calls_max),
+            traces=Traces.of(settings),
             admit=self._admit,
         )
         self.totals = self.worker.totals
@@ -150,6 +152,8 @@ class Front:
             await asyncio.to_thread(self.worker.journal.close)
         if not await asyncio.to_thread(self.worker.tools.close):
             LOG.warning("a tool did not come back: it is left behind")
+        if self.worker.traces is not None:
+            await asyncio.to_thread(self.worker.traces.close)
         await self.worker.door.close()
 
     # ----------------------------------------------------------------- admission
@@ -252,6 +256,10 @@ class Front:
             self.totals.rejected[busy] += 1
             LOG.warning("call not taken", extra={"fields": {"reason": busy}})
             return _xml(admission.twiml(None, None, self.settings))
+        if self.settings.log_personal == "on":
+            names = (("call_sid", "CallSid"), ("from", "From"), ("to", "To"))
+            told = {name: fields.get(field, "") for name, field in names}
+            LOG.info("call offered", extra={"fields": told})
         token = None
         if self.tokens is not None:
             token = self.tokens.mint(fields.get("CallSid", ""), time.time())
@@ -299,6 +307,7 @@ class Front:
             pool=worker.pool,
             ears=None if worker.listening is None else worker.listening.counts,
             journal=worker.journal,
+            spans=None if worker.traces is None else worker.traces.counts,
         )
 
     async def metrics(self, _: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from fastbridge._clocks import Loudness, NoiseFloor
+from fastbridge.config import Settings
 from fastbridge.mulaw import FRAME_MS
 
 __all__ = [
@@ -78,6 +79,10 @@ class Rules(Protocol):
     @property
     def peak(self) -> float:
         """The highest probability (or what stands for it) in the present sound; 0 in none."""
+
+    @property
+    def lasted_ms(self) -> int:
+        """How long the present sound is known to have lasted; 0 in none."""
 
     def level(self, level: int, at_ms: int) -> Spurt | None:
         """Take the level of the frame that ended at `at_ms`; every frame of the call comes here."""
@@ -179,6 +184,11 @@ class SileroRules:
     def peak(self) -> float:
         """Return the highest evidence in the present sound (0..1)."""
         return self._peak
+
+    @property
+    def lasted_ms(self) -> int:
+        """Return how long the present sound is known to have lasted."""
+        return max(self._last_ms - self._began_ms, 0)
 
     @property
     def bar(self) -> float:
@@ -334,6 +344,12 @@ class EnergyRules:
         return self._peak
 
     @property
+    def lasted_ms(self) -> int:
+        """Return how long the present sound is known to have lasted."""
+        is_sound = self._stage is not Stage.QUIET
+        return max(self._loudness.loud_ms - self._began_ms, 0) if is_sound else 0
+
+    @property
     def bar(self) -> float:
         """What false holds have added to the factor."""
         return self._added
@@ -384,3 +400,15 @@ class EnergyRules:
     def _spurt(self, stage: Stage, at_ms: int) -> Spurt:
         ended_ms = self._loudness.loud_ms
         return Spurt(stage, at_ms, self._began_ms, ended_ms, self._was_sure, self._peak)
+
+
+def rules_for(settings: Settings) -> Rules | None:
+    """Return a call's rules, None when the AI's events are all there is."""
+    if settings.barge_in == "server":
+        return None
+    if settings.detector == "silero":
+        hold_on = settings.hold_on_probability
+        return SileroRules(limits_from(hold_on), quiet_level=settings.energy_floor)
+    if settings.detector == "energy":
+        return EnergyRules(quiet_level=settings.energy_floor)
+    return None

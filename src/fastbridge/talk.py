@@ -115,7 +115,8 @@ class Candidate:
     events tell, and its `speech_stopped` is late by its own silence window. `items` are the AI's
     names of it, `written` those of them whose transcript has come. `level` and `probability` are
     the evidence, `reason` why it was decided as it was, `silent_ns` and `confirmed_ns` its stages;
-    `was_audible`: AI audio was reaching the ear when it fell silent.
+    `was_audible`: AI audio was reaching the ear when it fell silent. A sound with pauses:
+    `again_ns` is when its latest part began, `earlier_ms` what came before.
     """
 
     onset_ns: int
@@ -125,6 +126,8 @@ class Candidate:
     is_held: bool = False
     is_parked: bool = False
     ended_ns: int = 0
+    again_ns: int = 0
+    earlier_ms: int = 0
     speech_ms: int = 0
     deadline_ns: int = 0
     cue_at_deadline: Cue = Cue.LASTED
@@ -137,3 +140,8 @@ class Candidate:
     silent_ns: int = 0
     confirmed_ns: int = 0
     was_audible: bool = False
+
+    @property
+    def begun_ns(self) -> int:
+        """Return when its latest part began."""
+        return self.again_ns or self.onset_ns

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Final, Protocol
 
+from fastbridge.answer_wait import AnswerHeard
 from fastbridge.call import Call
 from fastbridge.counters import CallCounters
-from fastbridge.events import AnswerHeard, BargeInConfirmed, BargeInDecided, BargeInHeld
+from fastbridge.events import BargeInConfirmed, BargeInDecided, BargeInHeld
 from fastbridge.histogram import (
     DURATION_BOUNDS_S,
     FILL_BOUNDS,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
+from binascii import a2b_base64
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from fastbridge._lines import PlayedLine
 from fastbridge._ring import measure_base64
-from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath, PlayedLine
+from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath
 from fastbridge.events import CallerCleaned, EchoMeasured, SpeechScore
 from fastbridge.listening.rounds import PRE_ROLL_FRAMES, Frame, Gate, Job, Mind
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, ms_of_bytes
@@ -26,7 +27,8 @@ PROOF_FRAMES: Final = 20
 """So much of the AI's voice, long enough ago to have come back, and not a sound: no echo yet."""
 VOICE_LEVEL: Final = 150
 """A played frame whose mean 14-bit amplitude is above this is voice, no pause."""
-SHIFT_FROM_MS: Final = 100
+REACH_MS: Final = 420
+"""So late an echo the canceller finds by itself (it searches half a second)."""
 SHIFT_SPARE_MS: Final = 40
 
 OnEvent: TypeAlias = Callable[[SpeechScore | EchoMeasured], None]
@@ -38,7 +40,7 @@ class Ear:
 
     __slots__ = (
         "_end_ms", "_engine", "_gate", "_has_slot", "_has_sounded", "_is_awake", "_near",
-        "_on_cleaned", "_on_event", "_pre_roll", "_probed_ms", "_shift_ms", "_sounded_ms",
+        "_on_cleaned", "_on_event", "_probed_ms", "_resting", "_shift_ms", "_sounded_ms",
         "_voiced_ms", "_was_refused", "in_flight", "is_open", "is_still", "line", "mind", "path",
         "pending",
     )  # fmt: skip
@@ -48,8 +50,10 @@ class Ear:
         self._on_event = on_event
         self._on_cleaned = on_cleaned
         self._gate = Gate(engine.energy_floor)
-        self._pre_roll: deque[Frame] = deque(maxlen=PRE_ROLL_FRAMES)
-        self._near: deque[bytes] = deque(maxlen=WINDOW_MS // FRAME_MS)
+        # The last two seconds of the caller, as they came (base64), each with its end: decoded
+        # when somebody looks. The latest `_resting` of them are pre-roll of the next sound.
+        self._near: deque[tuple[str, int]] = deque(maxlen=WINDOW_MS // FRAME_MS)
+        self._resting = 0
         self._end_ms = -1
         self._probed_ms = 0
         self._shift_ms = 0
@@ -83,47 +87,61 @@ class Ear:
         """Say whether a round for this ear is to come, or runs."""
         return self._engine.is_busy_with(self)
 
-    def keep(self, mulaw: bytes, at_ms: int) -> None:
-        """Remember a frame nobody wants looked at, as pre-roll of one that will be; cheap."""
-        self._follow(mulaw, at_ms)
-        self._is_awake = False
-        self._pre_roll.append(Frame(mulaw, at_ms, is_told=False))
+    def keep(self, payload: str, count: int, at_ms: int) -> None:
+        """Remember a frame nobody wants looked at, as pre-roll of one that will be; cheap.
 
-    def hear(self, mulaw: bytes, at_ms: int, level: int) -> None:
+        `payload` is valid base64 of `count` mu-law bytes.
+        """
+        self._follow(payload, count, at_ms)
+        self._is_awake = False
+        self._resting += 1
+
+    def hear(self, payload: str, count: int, at_ms: int, level: int) -> None:
         """Take the caller frame that ended at `at_ms`, with its level from `measure_base64`.
 
         A quiet frame is answered at once with probability 0; any other within a round.
         """
-        self._follow(mulaw, at_ms)
-        frame = Frame(mulaw, at_ms, is_sound=self._gate.is_open(level, at_ms))
+        self._follow(payload, count, at_ms)
+        is_sound = self._gate.is_open(level, at_ms)
+        played = None
         if level >= self._engine.energy_floor:
             self._sounded_ms = at_ms
-        if self.path.verdict is None and not self.is_still and self.line is not None:
-            self._look_for_stillness(level, at_ms)
-        frame.played = self._played_with(len(mulaw), at_ms)
-        if self._is_probe_due(at_ms):
-            self._engine.wake(self)
-        if frame.is_sound and not self._is_awake and frame.played is None:
-            for kept in self._pre_roll:
-                self._queue(kept)
-        self._is_awake = frame.is_sound
-        if frame.is_sound:
-            self._pre_roll.clear()
-        else:
-            self._pre_roll.append(Frame(mulaw, at_ms, is_told=False))
-        if frame.is_sound or frame.played is not None or self.pending or self.in_flight:
+        if self.line is not None:
+            if self.path.verdict is None and not self.is_still:
+                self._look_for_stillness(level, at_ms)
+            played = self._played_with(count, at_ms)
+            if self._is_probe_due(at_ms):
+                self._engine.wake(self)
+        if is_sound and not self._is_awake and played is None:
+            self._queue_pre_roll()
+        self._is_awake = is_sound
+        self._resting = 0 if is_sound else self._resting + 1
+        if is_sound or played is not None or self.pending or self.in_flight:
+            frame = Frame(a2b_base64(payload), at_ms, is_sound=is_sound, played=played)
+            frame.talkspurt = 0 if self.line is None else self.line.talkspurts
             self._queue(frame)
         else:
             self._engine.counts.quiet_frames += 1
             self._on_event(SpeechScore(at_ms, 0.0))
 
-    def played(self, mulaw: bytes, at_ms: int) -> None:
-        """Take a frame the carrier was sent; at `at_ms` (caller's clock) it begins to play."""
+    def _queue_pre_roll(self) -> None:
+        """Let the network hear what came right before a sound; its scores are nobody's business."""
+        before = len(self._near) - 1
+        resting = min(self._resting, PRE_ROLL_FRAMES, before)
+        for place in range(before - resting, before):
+            payload, at_ms = self._near[place]
+            self._queue(Frame(a2b_base64(payload), at_ms, is_told=False))
+
+    def played(self, message: bytes, head_bytes: int, tail_bytes: int, at_ms: int) -> None:
+        """Take a frame the carrier was sent; at `at_ms` (caller's clock) it begins to play.
+
+        Its base64 stands in the message between head and tail.
+        """
         if self.line is None:
             self.line = PlayedLine()
-        self.line.put(mulaw, at_ms)
+        self.line.put_frame(message, head_bytes, tail_bytes, at_ms)
         if self.path.verdict is None and len(self._voiced_ms) < PROOF_FRAMES:
-            level = measure_base64(b64encode(mulaw).decode("ascii")) & 0xFFFF
+            level = measure_base64(message[head_bytes : len(message) - tail_bytes]) & 0xFFFF
             if level > VOICE_LEVEL:
                 self._voiced_ms.append(at_ms)
 
@@ -148,17 +166,16 @@ class Ear:
         self.is_open = False
         self.pending.clear()
         self._near.clear()
-        self._pre_roll.clear()
         self._engine.leave(self)
 
-    def _follow(self, mulaw: bytes, at_ms: int) -> None:
+    def _follow(self, payload: str, count: int, at_ms: int) -> None:
         """Keep the last two seconds, in one piece: a gap begins a new one."""
-        if at_ms - ms_of_bytes(len(mulaw)) != self._end_ms:
+        if at_ms - ms_of_bytes(count) != self._end_ms:
             self._near.clear()
-            self._pre_roll.clear()
+            self._resting = 0
             self._is_awake = False
         self._end_ms = at_ms
-        self._near.append(mulaw)
+        self._near.append((payload, at_ms))
 
     def _queue(self, frame: Frame) -> None:
         self.pending.append(frame)
@@ -192,13 +209,15 @@ class Ear:
         return line.take(at_ms - length_ms - self._shift_ms, length_ms)
 
     def _wanted_shift_ms(self) -> int:
-        """Return how much of a long measured delay is taken off; asked only between talkspurts.
+        """Return how much of a measured delay is taken off; asked only between talkspurts.
 
-        40 ms are left, so that the canceller never gets the echo before the sound.
+        Nothing while the canceller can reach the echo: to move what it is given makes it forget
+        all that it has learned, and until it has learned anew our own voice comes through whole.
+        40 ms are left, so that it never gets the echo before the sound.
         """
-        if not self.path.verdict or self.path.delay_ms < SHIFT_FROM_MS:
-            return 0
-        return (self.path.delay_ms - SHIFT_SPARE_MS) // FRAME_MS * FRAME_MS
+        if not self.path.verdict or 0 <= self.path.delay_ms - self._shift_ms <= REACH_MS:
+            return self._shift_ms
+        return max(self.path.delay_ms - SHIFT_SPARE_MS, 0) // FRAME_MS * FRAME_MS
 
     def _is_probe_due(self, at_ms: int) -> bool:
         """Say whether a second is over and worth a comparison.
@@ -218,7 +237,7 @@ class Ear:
         if self.line is None or not self._is_probe_due(self._end_ms):
             return None
         self._probed_ms = self._end_ms
-        near = b"".join(self._near)
+        near = b"".join([a2b_base64(payload) for payload, _ in self._near])
         length_ms = ms_of_bytes(len(near))
         far = self.line.take(self._end_ms - length_ms, length_ms)
         return (far, near) if len(far) == len(near) else None

@@ -60,7 +60,8 @@ class Frame:
     """A caller frame on its way to the thread; it ended at `at_ms`.
 
     `is_sound`: the network looks at it; `is_told`: its scores are wanted (pre-roll's are not);
-    `played`: what was at the ear meanwhile, None while no echo is cancelled.
+    `played`: what was at the ear meanwhile, None while no echo is cancelled; `talkspurt` numbers
+    what was played without a gap.
     """
 
     audio: bytes
@@ -68,6 +69,7 @@ class Frame:
     is_sound: bool = True
     is_told: bool = True
     played: bytes | None = None
+    talkspurt: int = 0
 
 
 @dataclass(slots=True)
@@ -118,6 +120,7 @@ class Mind:
         "memory",
         "roll",
         "roll_end_ms",
+        "talkspurt",
     )
 
     def __init__(self, floor: int) -> None:
@@ -129,6 +132,7 @@ class Mind:
         self.roll: deque[bytes] = deque(maxlen=PRE_ROLL_FRAMES)
         self.roll_end_ms = 0
         self.is_awake = False
+        self.talkspurt = 0
 
     def clean(self, frame: Frame) -> CallerCleaned | None:
         """Take our echo out of a frame in place; None when nothing was played with it."""
@@ -136,6 +140,9 @@ class Mind:
             return None
         if self.canceller is None:
             self.canceller = EchoCanceller()
+        if frame.talkspurt != self.talkspurt:
+            self.talkspurt = frame.talkspurt
+            self.canceller.shaken()
         frame.audio = self.canceller.clean(frame.audio, frame.played)
         payload = base64.b64encode(frame.audio).decode("ascii")
         level = measure_base64(payload) & 0xFFFF

@@ -19,7 +19,6 @@ from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.events import (
     AiLost,
-    AnswerHeard,
     AppendCallerAudio,
     AudioEnded,
     BargeInConfirmed,
@@ -645,6 +644,5 @@ class BridgeParty:
         BargeInHeld: _do_held,
         BargeInDecided: _do_nothing,
         BargeInConfirmed: _do_nothing,
-        AnswerHeard: _do_nothing,
         Noted: _do_nothing,
     }

@@ -17,6 +17,8 @@ Snapshot = list[list[Any]]
 
 # What only ever grows: it is kept when its worker is gone.
 GROWING: Final = frozenset({"counter", "histogram"})
+# What is true now and ends with its worker.
+MOMENTARY: Final = frozenset({"gauge", "summary"})
 # Of these a sum would be no fact: the largest of all workers is one.
 LARGEST: Final = ("_max", "_recent_seconds", "_start_time_seconds")
 
@@ -64,7 +66,7 @@ def _together(name: str, kind: str, held: float | None, value: float) -> float:
         return value
     if kind == "info":
         return held
-    if kind == "gauge" and name.endswith(LARGEST):
+    if kind in MOMENTARY and name.endswith(LARGEST):
         return max(held, value)
     return held + value
 

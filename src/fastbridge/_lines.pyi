@@ -1,0 +1,43 @@
+"""The contract of the compiled line of what the caller's ear was played."""
+
+# ruff: noqa: PYI021  this stub is where the contract is read; the compiled file is no text
+
+from typing import Final
+
+LINE_BYTES: Final[int]
+"""What a line remembers: 4.1 s."""
+
+class PlayedLine:
+    """The AI's voice as the caller's ear gets it, on the caller's clock; about four seconds.
+
+    Filled by the playout: `put` when a frame is written, at the time it will be played; `cut` when
+    a `clear` took back what had not been played. Where nothing was played it holds 0xFF.
+    """
+
+    @property
+    def talkspurts(self) -> int:
+        """Return how often sound began behind a pause."""
+
+    @property
+    def end_ms(self) -> int:
+        """Return when the last sound put here ends, on the caller's clock; 0: there was none."""
+
+    def put(self, audio: bytes, at_ms: int) -> None:
+        """Lay mu-law audio that begins to play at `at_ms`.
+
+        A begin within 60 ms of the end continues it: the carrier plays without gaps while it has
+        audio, and `at_ms` is known only to a frame or two.
+        """
+
+    def put_frame(self, message: bytes, head_bytes: int, tail_bytes: int, at_ms: int) -> None:
+        """Lay the frame (base64, at most 160 bytes) that stands in a message, as `put` does.
+
+        Raises:
+            ValueError: there is no such frame between head and tail; nothing was laid.
+        """
+
+    def cut(self, at_ms: int) -> None:
+        """Take back everything from `at_ms` on: the carrier threw it away."""
+
+    def take(self, start_ms: int, length_ms: int) -> bytes:
+        """Return what was played in `[start_ms, start_ms + length_ms)`, 0xFF where nothing was."""

@@ -1,0 +1,1 @@
+"""The proofs of the ring: jobs, mutants, model (docs/proofs.md)."""

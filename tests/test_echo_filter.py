@@ -1,0 +1,66 @@
+"""The linear echo filter: what it takes out, and when it says that somebody talks over the echo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fastbridge import mulaw
+from fastbridge.echo_filter import BLOCK, EchoFilter
+from test_echo_path import Sound, coded, echo, talk
+
+LEARNED = 4 * 50
+"""Blocks after which the path is known: four seconds."""
+
+
+def run(far: Sound, near: Sound, shaken_at: int = -1) -> Iterator[tuple[float, bool]]:
+    """Yield the power in dB of what is left of each block, and whether somebody talks."""
+    one = EchoFilter()
+    sent, received = mulaw.decode(coded(far)), mulaw.decode(coded(near))
+    for number in range(far.size // BLOCK):
+        block = slice(number * BLOCK, (number + 1) * BLOCK)
+        if number == shaken_at:
+            one.shaken()
+        left: NDArray[np.int16] = one.clean(received[block], sent[block])
+        yield 10 * float(np.log10(np.mean(left.astype(np.float64) ** 2) + 1)), one.talks
+
+
+@pytest.mark.parametrize(("delay_ms", "loss_db"), [(20, 6), (212, 10), (392, 10), (212, 20)])
+def test_a_known_echo_is_taken_out_and_is_nobody(delay_ms: int, loss_db: float) -> None:
+    """After four seconds of echo alone 10 dB are gone at least, and nobody is heard to talk."""
+    far = talk(3, seconds=10)
+    back = echo(far, delay_ms, loss_db)
+    blocks = list(run(far, back))[LEARNED:]
+    left = np.mean([10 ** (power / 10) for power, _ in blocks])
+    came = np.mean(back[LEARNED * BLOCK :] ** 2)
+    assert 10 * np.log10(came / left) > 10
+    assert sum(talks for _, talks in blocks) <= len(blocks) // 50
+
+
+@pytest.mark.parametrize("caller_db", [0, -6])
+def test_a_caller_as_loud_as_the_echo_is_heard_at_once(caller_db: float) -> None:
+    """Double talk at 0 and -6 dB: told within 100 ms of each syllable's first block."""
+    far = talk(3, seconds=10)
+    back = echo(far, 212, 10)
+    caller = np.zeros(far.size)
+    begins = (LEARNED + 50) * BLOCK
+    caller[begins:] = talk(9, seconds=5, level=3000 * 10 ** ((caller_db - 10) / 20))
+    told = [talks for _, talks in run(far, back + caller)]
+    assert any(told[LEARNED + 50 : LEARNED + 55])
+    assert np.mean(told[LEARNED + 50 :]) > 0.7
+
+
+@pytest.mark.parametrize("moved_ms", [3, 10])
+def test_a_path_that_moved_between_talkspurts_is_no_caller(moved_ms: int) -> None:
+    """What is played begins anew a few milliseconds off: doubted, learned again, nobody talks."""
+    far = talk(3, seconds=12)
+    back = echo(far, 200, 10)
+    begins = 6 * 8000
+    back[begins:] = echo(far, 200 + moved_ms, 10)[begins:]
+    told = [talks for _, talks in run(far, back, shaken_at=begins // BLOCK)][begins // BLOCK :]
+    assert np.mean(told) < 0.1
+    without = [talks for _, talks in run(far, back)][begins // BLOCK :]
+    assert sum(without) > 2 * sum(told), "the doubt is what keeps it quiet"
