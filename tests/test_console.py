@@ -207,7 +207,7 @@ def test_the_table_is_the_ledger_in_integers() -> None:
             (bridged,) = rig.totals.live
             bridged.silence_worst_ns = 83_900_000
             (one,) = rig.front.roster.calls()
-            assert one["silence_worst_ms"] == 83
+            assert one["silence_worst_ms"] == 84
 
     run(story)
 
@@ -277,6 +277,7 @@ def test_a_journal_is_sent_while_the_call_runs_and_whole_when_it_is_over(tmp_pat
             rig.front.console.downloads = console.DOWNLOADS_MAX
             async with rig.session.get(address) as answer:
                 assert answer.status == 503
+            assert rig.totals.rejected == {"downloads_full": 1}
         async with (
             ai.listening() as url,
             bridge(settings_for(url)) as rig,

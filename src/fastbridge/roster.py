@@ -96,7 +96,7 @@ class Roster:
             "is_ai_audible": call.is_ai_audible(now_ns),
             "barge_ins": call.counts.barge_ins,
             "holds": call.counts.holds,
-            "silence_worst_ms": bridge.silence_worst_ns // NS_PER_MS,
+            "silence_worst_ms": round(bridge.silence_worst_ns / NS_PER_MS),
             "unplayed_ms": call.playout.ring.readable_bytes // BYTES_PER_MS,
             "window_frames_filled": bridge.ring.window_frames_filled,
         }

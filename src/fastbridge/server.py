@@ -104,6 +104,7 @@ class Front:
         self.console = console.Desk(
             settings,
             self.roster,
+            self.totals,
             self.worker.journal,
             refusal=self._operator_refusal,
             stranger=self._stranger,

@@ -20,6 +20,7 @@ from fastbridge.config import Settings
 from fastbridge.journal import Journal, RecordedCall
 from fastbridge.pages import HEADERS, Pages
 from fastbridge.roster import Roster
+from fastbridge.totals import Totals
 
 PAGE: Final = "console.html"
 # Written for the phone's page; this page has them, too.
@@ -54,6 +55,7 @@ class Desk:
     Args:
         settings: the process's.
         roster: the calls of this process.
+        totals: where refused downloads are counted.
         journal: writes this process's journals; None: there are none.
         refusal: what an uninvited request is answered, None when it is welcome.
         stranger: says why a request is not from this machine, "" when it is.
@@ -63,6 +65,7 @@ class Desk:
         self,
         settings: Settings,
         roster: Roster,
+        totals: Totals,
         journal: Journal | None,
         *,
         refusal: Refusal,
@@ -74,6 +77,7 @@ class Desk:
         self.downloads = 0
         self._settings = settings
         self._roster = roster
+        self._totals = totals
         self._journal = journal
         self._refusal = refusal
         self._stranger = stranger
@@ -125,6 +129,7 @@ class Desk:
         if path is None:
             return _missing("no such call, or too long ago")
         if self.downloads >= DOWNLOADS_MAX:
+            self._totals.rejected["downloads_full"] += 1
             return web.Response(status=503, text="downloads_full\n", headers={"Retry-After": "5"})
         self.downloads += 1
         try:
