@@ -31,6 +31,7 @@ from aiohttp import web
 
 from fastbridge.bridge import Bridge
 from fastbridge.events import BargeInConfirmed, BargeInDecided, BargeInHeld, Command
+from fastbridge.metrics import family_of
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, ms_of_bytes
 from fastbridge.wire.realtime import read_words
 
@@ -298,21 +299,14 @@ class LiveOffice:
 
     def families(self) -> Iterable[Metric]:
         """Return the counts for Prometheus."""
-        from prometheus_client import core
-
-        counters = {
-            "live_viewers_refused": ("Viewers of a live call beyond the limit.", self.refused),
-            "live_samples": ("Samples taken of calls that are looked at.", self.samples),
-            "live_messages_dropped": (
-                "Live messages dropped for viewers that were too slow.",
-                self.dropped,
-            ),
-            "live_faults": ("Live messages that could not be made (a bug).", self.faults),
+        values = {
+            "live_viewers": self.viewers,
+            "live_viewers_refused_total": self.refused,
+            "live_samples_total": self.samples,
+            "live_messages_dropped_total": self.dropped,
+            "live_faults_total": self.faults,
         }
-        text = "Viewers of live calls now."
-        yield core.GaugeMetricFamily("fastbridge_live_viewers", text, value=self.viewers)
-        for name, (text, value) in counters.items():
-            yield core.CounterMetricFamily(f"fastbridge_{name}", text, value=value)
+        return [family_of(name, [((), value)]) for name, value in values.items()]
 
 
 __all__ = ["Feed", "LiveOffice", "Viewer", "sample"]
