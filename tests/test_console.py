@@ -12,7 +12,7 @@ from playwright.async_api import Page
 
 from browser_rig import WAIT_MS, chromium, until
 from driver import HEX, audio
-from fastbridge import console, journal, server
+from fastbridge import console, journal, journal_records, server
 from fastbridge.config import Settings
 from fastbridge.journal import Journal
 from fastbridge.pages import POLICY
