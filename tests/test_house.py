@@ -76,6 +76,7 @@ FLOORS = {
     "roster": 6.5,
     "live": 6.5,
     "pages": 4,
+    "console": 6.7,
     "phone": 6.5,
     "server": 7,
     "workers": 8,
@@ -105,7 +106,7 @@ BANNED_BELOW = {
 MAY_CREATE_TASKS = {
     *("bridge", "pacing", "server", "legs", "listening", "local_ai", "caller", "demo", "workers"),
     "tools",  # on a loop of its own
-    "live",
+    "live",  # on a loop of its own
 }
 BANNED_NAMES = {
     "utils",

@@ -401,6 +401,34 @@ def test_echo_is_cancelled_only_while_the_ai_is_heard_and_shortly_after() -> Non
     story(tale)
 
 
+def test_the_canceller_is_not_moved_while_it_reaches_the_echo() -> None:
+    """To move what it is given makes it forget: only a delay beyond its reach is taken off."""
+
+    async def tale(engine: Listening, _: Network) -> None:
+        caller = Caller(engine)
+        far = talk(5, seconds=1)
+        caller.rest(5)
+        for delay_ms, shift_ms in (
+            (217, 0),
+            (392, 0),
+            (480, 440),
+            (500, 440),
+            (120, 80),
+            (217, 80),
+        ):
+            caller.ear.path.verdict, caller.ear.path.delay_ms = True, delay_ms
+            await caller.rest_slowly(60)
+            begin_ms = caller.at_ms
+            play(caller.ear, coded(far), begin_ms)
+            caller.rest(1)
+            taken = caller.ear.pending[-1].played
+            assert caller.ear.line is not None
+            assert taken == caller.ear.line.take(begin_ms - shift_ms, FRAME_MS)
+            await caller.rest_slowly(60)
+
+    story(tale)
+
+
 # ---- the real parts ----
 
 

@@ -290,6 +290,12 @@ class Settings:
         fits=_matches(r"[\x21-\x7e]{16,500}"),
         form="16 to 500 printable ASCII characters without spaces",
     )
+    console: str = _one_of(
+        "read",
+        ("off", "read", "hang_up"),
+        "The operator's page at /console (docs/console.md). read: it looks at calls; hang_up:"
+        " it may also end them; off: no page. /calls is the same with each.",
+    )
     phone: str = _one_of(
         "auto",
         ("auto", "on", "off"),

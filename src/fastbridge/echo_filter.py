@@ -1,10 +1,10 @@
-"""The linear part of an echo taken out before the canceller: what is left lets a caller through.
+"""Who talks over our echo? A linear filter that knows how much of what it leaves it cannot explain.
 
-AEC3 alone mutes a caller who is not clearly louder than the echo, for up to a second: what it
-cannot explain it takes for echo it has not learned yet. Behind this filter the echo it gets is some
-20 dB weaker, and the same caller stands out. The filter is a Kalman filter in the frequency domain
-(Enzner and Vary, 2006), in blocks of 20 ms over half a second: it knows how unsure it is of each
-part of the echo path, so that a caller who talks over the echo does not spoil what was learned.
+AEC3 mutes a caller who is not clearly louder than the echo, for up to a second: what it cannot
+explain it takes for echo it has not learned yet. This is a Kalman filter in the frequency domain
+(Enzner and Vary, 2006), in blocks of 20 ms over half a second. It takes 20 dB off a speech echo and
+knows how unsure it is of each part of the path: a caller does not spoil what was learned, and more
+left over than its doubts explain is a caller. On echo alone AEC3 is the better of the two.
 """
 
 from __future__ import annotations

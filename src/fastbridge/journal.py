@@ -15,6 +15,7 @@ Personal data: neither audio, nor pressed digits, nor parameters of the stream, 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import logging
@@ -22,6 +23,7 @@ import os
 import queue
 import secrets
 import threading
+import time
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,6 +67,8 @@ CHUNK_NS: Final = 1_000_000_000
 # What the end of a file may take: the reason it stopped, its digests, two seals.
 END_BYTES: Final = 512
 REASON_CHARS_MAX: Final = 100
+# Ended calls whose journal is still found by the call's id.
+RECENT_MAX: Final = 256
 
 
 def new_path(folder: Path) -> Path:
@@ -133,6 +137,7 @@ class Journal:
         self.overrun = 0
         self.failed = 0
         self.written_bytes = 0
+        self._recent: dict[str, Path] = {}
         self._waiting_bytes_max = waiting_bytes_max
         self._handed_bytes = 0
         self._done_bytes = 0
@@ -188,6 +193,26 @@ class Journal:
     def waiting_bytes(self) -> int:
         """Return how many bytes the disk has yet to take."""
         return self._handed_bytes - self._done_bytes
+
+    def remember(self, call_sid: str, path: Path) -> None:
+        """Keep where an ended call's journal is; the oldest beyond `RECENT_MAX` is forgotten."""
+        if call_sid:
+            self._recent[call_sid] = path
+        while len(self._recent) > RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
+
+    def find(self, call_sid: str) -> Path | None:
+        """Return the journal of a call that ended here lately."""
+        return self._recent.get(call_sid)
+
+    async def flushed(self, patience_s: float = 2.0) -> bool:
+        """Wait until the disk has what was handed over before; False when it took longer."""
+        handed_bytes, deadline_s = self._handed_bytes, time.monotonic() + patience_s
+        while self._done_bytes < handed_bytes:
+            if time.monotonic() > deadline_s:
+                return False
+            await asyncio.sleep(0.02)
+        return True
 
     def hand(self, chunk: _Chunk) -> bool:
         """Give a chunk to the thread; False when too much waits: that journal is over."""
@@ -318,6 +343,10 @@ class _Tape:
             self.is_over = True
             self._hand((reason, has_left))
 
+    def remember(self, call_sid: str) -> None:
+        """Let the ended call's journal be found."""
+        self._journal.remember(call_sid, self.path)
+
     def _stop(self, why: str) -> None:
         """End the journal before the call: what follows is not recorded."""
         self.is_over = True
@@ -354,9 +383,15 @@ class RecordedCall(_Doors):
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
 
+    @property
+    def path(self) -> Path:
+        """Return the file."""
+        return self._tape.path
+
     def finish(self) -> None:
         """End the journal: the call is over. Doors used later are not recorded."""
         self._tape.finish(self._call.end_reason, has_left=self._call.has_commands)
+        self._tape.remember(self._call.call_sid)
 
     @property
     def has_commands(self) -> bool:

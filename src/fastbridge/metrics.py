@@ -74,6 +74,7 @@ END_REASONS: Final = (
 _ADMISSION: Final = tuple(reason for reason in admission.REASONS if reason != "ok")
 REJECTS: Final = (
     *("full", "draining", "not_local", "wrong_account", "bad_body", "console_token"),
+    *("operator_rate", "downloads_full"),
     *("group_silent", *_ADMISSION),
 )
 CARRIER_FAULTS: Final = (

@@ -88,12 +88,17 @@ class Roster:
             "call_sid": call.call_sid,
             "stream_sid": call.stream_sid,
             "worker": self._number,
+            "carrier": bridge.carrier_name,
+            "label": call.label(now_ns),
             "seconds": round((now_ns - bridge.began_ns) / NS_PER_MS / 1000, 3),
             "is_ai_speaking": call.is_ai_speaking(now_ns),
+            "is_held": call.playout.is_held,
             "is_ai_audible": call.is_ai_audible(now_ns),
             "barge_ins": call.counts.barge_ins,
             "holds": call.counts.holds,
+            "silence_worst_ms": round(bridge.silence_worst_ns / NS_PER_MS),
             "unplayed_ms": call.playout.ring.readable_bytes // BYTES_PER_MS,
+            "window_frames_filled": bridge.ring.window_frames_filled,
         }
 
     def find(self, call_sid: str) -> Bridge | None:

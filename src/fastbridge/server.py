@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
-from fastbridge import __version__, admission, phone, preflight, prompt
+from fastbridge import __version__, admission, console, phone, preflight, prompt
 from fastbridge._ring import PagePool
 from fastbridge.bridge import Bridge, Worker
 from fastbridge.config import Settings
@@ -51,6 +51,10 @@ LOG: Final = logging.getLogger("fastbridge.server")
 WEBHOOK_BYTES_MAX: Final = 64 * 1024
 FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded"})
 DRAIN_STEP_S: Final = 0.1
+# Requests a second about calls (/calls and below, /console/rights), twice as many at once; those
+# without the right to ask have a share of their own, so that they cannot shut operators out.
+OPERATOR_RATE: Final = 50
+UNINVITED_RATE: Final = 10
 # After the drain limit remaining calls are closed; this long their closing handshakes may take.
 LAST_WORDS_S: Final = 3.0
 
@@ -95,6 +99,16 @@ class Front:
         self._collector = self._make_collector()
         self.roster = Roster(self.totals, group.number if group else 0)
         self.live = LiveOffice()
+        self.operators = console.Rate(OPERATOR_RATE, 2 * OPERATOR_RATE)
+        self.uninvited = console.Rate(UNINVITED_RATE, 2 * UNINVITED_RATE)
+        self.console = console.Desk(
+            settings,
+            self.roster,
+            self.totals,
+            self.worker.journal,
+            refusal=self._operator_refusal,
+            stranger=self._stranger,
+        )
         self.desk: phone.Desk | None = None
         if phone.is_wanted(settings):
             self.desk = phone.Desk(
@@ -114,6 +128,9 @@ class Front:
         app.router.add_get("/calls", self.calls)
         app.router.add_delete("/calls/{call_sid}", self.hang_up)
         app.router.add_get("/calls/{call_sid}/live", self.live_call)
+        app.router.add_get("/calls/{call_sid}/journal", self.console.journal)
+        if self.settings.console != "off":
+            self.console.add_routes(app)
         if self.desk is not None:
             self.desk.add_routes(app)
         app.on_startup.append(self._warm_up)
@@ -186,7 +203,15 @@ class Front:
         return bool(token) and hmac.compare_digest(given, f"Bearer {token}".encode())
 
     def _operator_refusal(self, request: web.Request) -> web.Response | None:
-        """Return what an uninvited look at the calls is answered, None when it is welcome."""
+        """Return what a look at the calls is answered that is uninvited or too often, else None."""
+        refused = self._uninvited(request)
+        rate = self.uninvited if refused else self.operators
+        if rate.take(time.monotonic_ns()):
+            return refused
+        self.totals.rejected["operator_rate"] += 1
+        return web.Response(status=429, text="too_often\n", headers={"Retry-After": "1"})
+
+    def _uninvited(self, request: web.Request) -> web.Response | None:
         token = self.settings.console_token
         if token is None:
             stranger = self._stranger(request)
