@@ -3,7 +3,7 @@
 Two lanes. Every test with branch coverage of Python runs in front: of floors 0-3
 (tests/test_house.py) 95 % of the lines must be reached, and 95 % of the branches. Beside it runs
 what asks no clock and may take its time: the compiled ring with gcov (its own tests, line coverage
-printed), then the simulator. That lane gets the processor time which the first one leaves, so it
+printed), then the simulator, the ring's proofs and the instruction counts. That lane gets the processor time which the first one leaves, so it
 cannot make a call of real sockets late; what it printed follows when the first lane is done.
 """
 
@@ -24,7 +24,12 @@ ROOT = Path(__file__).parent.parent
 LEAST = 95.0
 COUNTED = ("covered_lines", "num_statements", "covered_branches", "num_branches")
 # No clock matters to them, and counting their lines would take minutes.
-PATIENT = ("tests/test_simulator.py", "tests/test_mutations.py")
+PATIENT = (
+    "tests/test_simulator.py",
+    "tests/test_mutations.py",
+    "tests/test_prove.py",
+    "tests/test_instruction_counts.py",
+)
 
 
 def run(*command: str) -> int:
@@ -94,7 +99,7 @@ def main() -> int:
             [python, __file__, "--patient"], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT
         )
         failed = run_in_front(python, arguments)
-        print("waiting for the ring's coverage and the simulator", flush=True)
+        print("waiting for the ring's coverage and proofs, and the simulator", flush=True)
         patient_failed = beside.wait()
         said.seek(0)
         sys.stdout.buffer.write(said.read())
