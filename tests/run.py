@@ -3,8 +3,9 @@
 Two lanes. Every test with branch coverage of Python runs in front: of floors 0-3
 (tests/test_house.py) 95 % of the lines must be reached, and 95 % of the branches. Beside it runs
 what asks no clock and may take its time: the compiled ring with gcov (its own tests, line coverage
-printed), then the simulator, the ring's proofs and the instruction counts. That lane gets the processor time which the first one leaves, so it
-cannot make a call of real sockets late; what it printed follows when the first lane is done.
+printed), then the simulator, the ring's proofs and the instruction counts. That lane gets the
+processor time which the first one leaves, so it cannot make a call of real sockets late; what it
+printed follows when the first lane is done.
 """
 
 from __future__ import annotations
