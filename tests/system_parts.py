@@ -53,6 +53,10 @@ def install(packages: list[str]) -> None:
     subprocess.run(refresh, check=False, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     subprocess.run(command, check=False, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
+    if "prometheus" in packages and shutil.which("systemctl"):
+        # The tests start the program themselves: Debian's service shall not run beside it.
+        stop = ["systemctl", "disable", "--now", "prometheus"]
+        subprocess.run(stop, check=False, env=environment, capture_output=True)  # noqa: S603
 
 
 def main() -> int:
