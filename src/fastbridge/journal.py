@@ -533,6 +533,10 @@ class RecordedCall(_Doors):
         """Record `Call.state`."""
         return self._looked("state", now_ns)
 
+    def due_ms(self, now_ns: int) -> int:
+        """Pass `Call.due_ms` on: it moves nothing, and only the ear is told."""
+        return self._call.due_ms(now_ns)
+
     def _looked(self, name: str, now_ns: int) -> object:
         answer: object = getattr(self._call, name)(now_ns)
         self._tape.write(Kind.LOOK, self._tape.since(now_ns), name, shown_answer(answer))

@@ -109,6 +109,7 @@ class Totals:
         if measured not in self.live:
             return
         self.live.remove(measured)
+        self._turns = iter(())  # it holds the calls whose turn is to come, this one perhaps
         self.listed.pop(measured, None)
         call = measured.call
         self.ended_by[measured.carrier_name, call.end_reason or "unknown"] += 1
