@@ -40,6 +40,14 @@ def test_a_known_echo_is_taken_out_and_is_nobody(delay_ms: int, loss_db: float) 
     assert sum(talks for _, talks in blocks) <= len(blocks) // 50
 
 
+def test_without_an_echo_the_filter_has_no_say() -> None:
+    """It has explained nothing yet: a caller, or a tone, on a call without an echo is AEC3's."""
+    far = talk(3, seconds=6)
+    tone = 3000 * np.sin(np.arange(far.size) * 0.6) * (np.arange(far.size) % 4000 < 800)
+    for near in (talk(9, seconds=6), tone):
+        assert not any(talks for _, talks in run(far, near))
+
+
 @pytest.mark.parametrize("caller_db", [0, -6])
 def test_a_caller_as_loud_as_the_echo_is_heard_at_once(caller_db: float) -> None:
     """Double talk at 0 and -6 dB: told within 100 ms of each syllable's first block."""

@@ -35,13 +35,21 @@ _LAW_SHARE: Final = 0.01
 _NOISE: Final = 10**-6.2
 # So much more than expected is somebody talking, and for so many blocks more.
 _TALK_EXCESS: Final = 6.0
+# The filter has a say once it has explained an echo: 10 dB taken off in so many blocks; and in so
+# many again after what is played began anew. Never on a call without an echo.
+_PROVEN_SHARE: Final = 0.1
+_PROOF_BLOCKS: Final = 20
+_PROOF_AGAIN_BLOCKS: Final = 8
 _TALK_BLOCKS: Final = 5
 
 
 class EchoFilter:
     """One call's linear echo path, learned as it goes; used by one thread at a time."""
 
-    __slots__ = ("_excess", "_left", "_path", "_played", "_recent", "_talks_blocks", "_unsure")
+    __slots__ = (
+        "_excess", "_left", "_path", "_played", "_proof_blocks", "_recent", "_talks_blocks",
+        "_unsure",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         """Start without an idea of the path."""
@@ -55,6 +63,8 @@ class EchoFilter:
         self._left = np.zeros(BLOCK + 1, np.float32)
         self._excess: deque[tuple[float, float]] = deque(maxlen=_EXCESS_BLOCKS)
         self._talks_blocks = 0
+        # Blocks in which the echo must still be explained before the filter has a say.
+        self._proof_blocks = _PROOF_BLOCKS
 
     @property
     def excess(self) -> float:
@@ -98,6 +108,7 @@ class EchoFilter:
         near[1:] = np.maximum(near[1:], size[:-1])
         near[:-1] = np.maximum(near[:-1], size[1:])
         self._unsure = np.maximum(self._unsure, 2 * near)
+        self._proof_blocks = max(self._proof_blocks, _PROOF_AGAIN_BLOCKS)
 
     def _learn(self, error: NDArray[np.complex64]) -> None:
         import numpy as np
@@ -119,6 +130,9 @@ class EchoFilter:
         doubt = float((self._unsure * (heard.real**2 + heard.imag**2)).sum()) / (2 * BLOCK * BLOCK)
         known = float((echo * echo).mean())
         expected = doubt + _LAW_SHARE * known + _NOISE
-        self._excess.append((float((left * left).mean()), expected))
-        talks = self.excess >= _TALK_EXCESS
+        remains = float((left * left).mean())
+        self._excess.append((remains, expected))
+        if self._proof_blocks and known > _NOISE and remains < _PROVEN_SHARE * known:
+            self._proof_blocks -= 1
+        talks = not self._proof_blocks and self.excess >= _TALK_EXCESS
         self._talks_blocks = _TALK_BLOCKS if talks else max(self._talks_blocks - 1, 0)
