@@ -12,7 +12,9 @@ from fastbridge.worlds.carrier_record import CarrierRecord, HeardRun
 LOUD_RMS: Final = 328  # -40 dBFS of 16-bit samples
 LOUD_MS: Final = 10
 ONSET_SILENCE_MS: Final = 300  # a sound after so much quiet is a new onset
-AFTER_CUT_MS: Final = 200  # audio so soon after a clear still belongs to the cut answer
+# Audio so soon after a clear still belongs to the cut answer: what a bridge sends on comes frame
+# by frame at once. A false alarm may be over 190 ms later, and that was a silence.
+AFTER_CUT_MS: Final = 120
 AFTER_END_MS: Final = 500  # and after running dry: an underrun, not the end
 
 
@@ -37,7 +39,7 @@ def loud_frames(mulaw: bytes) -> list[bool]:
 def audible_until(runs: Sequence[HeardRun], onset_ns: int) -> tuple[int, bool] | None:
     """Return when the AI audio that was audible at `onset_ns` ended, and if a clear cut it.
 
-    Audio that follows within 200 ms of a clear, or 500 ms of running dry, belongs to it: stale
+    Audio that follows within 120 ms of a clear, or 500 ms of running dry, belongs to it: stale
     frames behind a clear and holes in an answer do not pass as silence. `None` when nothing was
     audible at the onset.
     """
