@@ -425,14 +425,26 @@ def test_a_cough_is_no_speech_however_late_its_scores_are(late_ms: int) -> None:
     assert {(one.outcome, one.reason) for one in line.decisions} == {("resumed", "too_short")}
 
 
-@pytest.mark.parametrize("late_ms", [0, 200])
-def test_speech_is_committed_though_its_scores_are_late(late_ms: int) -> None:
-    """What goes on for a second is speech: at most as much later as the scores are."""
+@pytest.mark.parametrize("sound_ms", [400, 500, 560])
+def test_a_sound_lasts_as_long_as_it_is_heard_and_not_as_it_is_believed(sound_ms: int) -> None:
+    """The network believes 0.2 s too long: what is shorter than `commit_ms` waits for a verdict."""
     line = playing(SCORED)
-    late_scores(line, 1000, 1000, late_ms, 1000 + late_ms)
+    late_scores(line, sound_ms, sound_ms + 200, 0, 900)
+    assert line.decisions == []
+    line.run(1000)
+    assert [one.reason for one in line.decisions] == ["no_verdict"]
+
+
+@pytest.mark.parametrize("commit_ms", [700, 3000])
+@pytest.mark.parametrize("late_ms", [0, 200])
+def test_speech_is_committed_though_its_scores_are_late(late_ms: int, commit_ms: int) -> None:
+    """What goes on is speech, whatever `commit_ms` is: at most as much later as the scores are."""
+    line = playing(dataclasses.replace(SCORED, commit_ms=commit_ms))
+    lasts_ms = commit_ms + 300
+    late_scores(line, lasts_ms, lasts_ms, late_ms, lasts_ms + late_ms)
     (decision,) = line.decisions
     assert (decision.outcome, decision.reason) == ("committed", "speech")
-    assert (decision.decided_ns - decision.onset_ns) // 1_000_000 <= 760 + late_ms
+    assert (decision.decided_ns - decision.onset_ns) // 1_000_000 <= commit_ms + 60 + late_ms
 
 
 def test_a_sound_that_goes_on_while_it_waits_for_a_verdict_is_heard() -> None:

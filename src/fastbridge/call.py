@@ -55,8 +55,8 @@ TURN_PATIENCE_NS: Final = 1_500 * NS_PER_MS
 REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 # A turn of which the AI reports the beginning and no end is taken for over after so long.
 SPEECH_PATIENCE_NS: Final = 30_000 * NS_PER_MS
-# A sound the rules never became sure of is given up after so long; looked at in these steps.
-UNSURE_PATIENCE_NS: Final = 2_000 * NS_PER_MS
+# A sound the rules are not sure of by its deadline is given up so long after; in these steps.
+UNSURE_PATIENCE_NS: Final = 1_300 * NS_PER_MS
 UNSURE_STEP_NS: Final = 40 * NS_PER_MS
 # What the rules know of a sound is so much behind at its deadline: a window, a frame, a round.
 KNOWN_LATE_MS: Final = 100
@@ -450,7 +450,8 @@ class Call(ToolTalk):
         known_ms = self.rules.lasted_ms if self.rules is not None and one.is_sure else 0
         if one.is_sure and one.earlier_ms + known_ms + KNOWN_LATE_MS >= self.settings.commit_ms:
             return
-        if now_ns - max(one.trigger_ns, one.begun_ns) > UNSURE_PATIENCE_NS:
+        lasts_ns = self.settings.commit_ms * NS_PER_MS + UNSURE_PATIENCE_NS
+        if now_ns - max(one.trigger_ns, one.begun_ns) > lasts_ns:
             ended_ns = one.begun_ns + known_ms * NS_PER_MS
             self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
         else:

@@ -188,7 +188,7 @@ class SileroRules:
     @property
     def lasted_ms(self) -> int:
         """Return how long the present sound is known to have lasted."""
-        return max(self._last_ms - self._began_ms, 0)
+        return max(self._sounded_ms() - self._began_ms, 0)
 
     @property
     def bar(self) -> float:
@@ -274,14 +274,15 @@ class SileroRules:
     def _end_if_over(self, at_ms: int) -> Spurt | None:
         if at_ms - self._last_ms < self.limits.hangover_ms:
             return None
-        # The network stays convinced up to 0.2 s after the sound; the level knows better.
-        loud_ms = self._loudness.loud_ms
-        ended_ms = self._last_ms
-        if ended_ms - self.limits.tail_ms <= loud_ms < ended_ms:
-            ended_ms = loud_ms
-        ended = self._spurt(Stage.ENDED, at_ms, max(ended_ms, self._began_ms))
+        ended = self._spurt(Stage.ENDED, at_ms, max(self._sounded_ms(), self._began_ms))
         self.reset()
         return ended
+
+    def _sounded_ms(self) -> int:
+        """Return the last of the sound: the network stays convinced 0.2 s longer than the level."""
+        loud_ms = self._loudness.loud_ms
+        is_near = self._last_ms - self.limits.tail_ms <= loud_ms < self._last_ms
+        return loud_ms if is_near else self._last_ms
 
     def _spurt(self, stage: Stage, at_ms: int, ended_ms: int) -> Spurt:
         return Spurt(stage, at_ms, self._began_ms, ended_ms, self._was_sure, self._peak)
