@@ -121,10 +121,10 @@ async def _rounds(kept: _KeptRings) -> None:
             kept.rings.clear()
             objects.append(len(gc.get_objects()))
         # What a window of seconds keeps comes and goes; what is never given back stays in all.
-        kept_for_good = min(objects[-LATE_ROUNDS:]) - min(
-            objects[SETTLED_ROUNDS : 2 * SETTLED_ROUNDS]
-        )
-        assert kept_for_good <= GROWTH_MAX, objects
+        settled = min(objects[SETTLED_ROUNDS : 2 * SETTLED_ROUNDS])
+        kept_for_good = min(objects[-LATE_ROUNDS:]) - settled
+        rounds = ROUNDS - LATE_ROUNDS - SETTLED_ROUNDS
+        assert kept_for_good <= GROWTH_MAX * rounds, objects
     finally:
         await listener.close()
 
