@@ -27,7 +27,7 @@ from rigs import settings_for
 ROUNDS = 20
 CALLS = 50
 KINDS = (Bridge, Call, AiLeg, CarrierLeg, Playout, Socket, asyncio.Transport)
-# Objects of any kind that a round may leave for good: caches of the whole suite's, no call's. One
+# Objects of any kind that a round may leave for good: pytest keeps its log lines, caches fill. One
 # object a call would be five times as many.
 GROWTH_MAX = CALLS // 5
 SETTLED_ROUNDS = 5
