@@ -18,7 +18,7 @@ from fastbridge.caller_delay import Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
 from fastbridge.early_audio import EarlyAudio, Kept
-from fastbridge.echo_guard import InputClock
+from fastbridge._clocks import InputClock
 from fastbridge.events import (
     AiErrored,
     AiLost,

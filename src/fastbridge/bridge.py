@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from fastbridge._clocks import CallerGaps
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
 from fastbridge.call_summary import summary_fields
-from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.decision_record import decision_fields, ms_of
 from fastbridge.events import (
@@ -384,9 +384,9 @@ class Bridge:
             self._bug()
 
     def _beat(self, now_ns: int) -> None:
-        call, carrier = self.call, self.carrier
+        call, socket = self.call, self.carrier.socket
         call.tick(now_ns)
-        if carrier.unsent_bytes > UNSENT_BYTES_MAX:
+        if socket.waiting_bytes() > UNSENT_BYTES_MAX:
             self._stall(now_ns)
         else:
             self._stalled_since_ns = 0
@@ -394,8 +394,8 @@ class Bridge:
                 if self._ear is not None:
                     self._played(self._ear, message, now_ns)
                 mark = call.take_mark()
-                carrier.send(message, None if mark is None else self.stream.mark(mark))
-                if carrier.unsent_bytes > UNSENT_BYTES_MAX:
+                socket.send(message, None if mark is None else self.stream.mark(mark))
+                if socket.waiting_bytes() > UNSENT_BYTES_MAX:
                     break
         if call.has_commands:
             self._perform(now_ns)
@@ -498,7 +498,7 @@ class Bridge:
         """Do what the call decided, in its order."""
         now_ns = time.monotonic_ns() if now_ns is None else now_ns
         for command in self.call.take_commands():
-            self._DO[type(command)](self, command)
+            _DO[type(command)](self, command)
             if self._trace is not None:
                 self._trace.performed(command, self.call, now_ns)
             if self.worker.observe is not None:
@@ -618,23 +618,24 @@ class Bridge:
             fields = {"candidate": command.candidate, "trigger_to_confirmed_ms": ms_of(taken_ns)}
             self.log.info("barge-in confirmed", fields=fields)
 
-    _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
-        ConnectAi: _do_connect,
-        ConfigureAi: _do_configure,
-        AppendCallerAudio: _do_append,
-        RequestResponse: _do_request,
-        CommitInput: _do_commit,
-        CancelResponse: _do_cancel,
-        TruncateItem: _do_truncate,
-        DeleteItem: _do_delete,
-        RunTool: _do_run,
-        SubmitOutput: _do_submit,
-        SendMark: _do_mark,
-        ClearCarrier: _do_clear,
-        CloseCarrier: _do_close_carrier,
-        CloseAi: _do_close_ai,
-        Noted: _do_note,
-        BargeInDecided: _do_decided,
-        BargeInHeld: _do_held,
-        BargeInConfirmed: _do_confirmed,
-    }
+
+_DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
+    ConnectAi: Bridge._do_connect,
+    ConfigureAi: Bridge._do_configure,
+    AppendCallerAudio: Bridge._do_append,
+    RequestResponse: Bridge._do_request,
+    CommitInput: Bridge._do_commit,
+    CancelResponse: Bridge._do_cancel,
+    TruncateItem: Bridge._do_truncate,
+    DeleteItem: Bridge._do_delete,
+    RunTool: Bridge._do_run,
+    SubmitOutput: Bridge._do_submit,
+    SendMark: Bridge._do_mark,
+    ClearCarrier: Bridge._do_clear,
+    CloseCarrier: Bridge._do_close_carrier,
+    CloseAi: Bridge._do_close_ai,
+    Noted: Bridge._do_note,
+    BargeInDecided: Bridge._do_decided,
+    BargeInHeld: Bridge._do_held,
+    BargeInConfirmed: Bridge._do_confirmed,
+}

@@ -13,12 +13,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from fastbridge._clocks import InputClock
 from fastbridge._ring import MulawRing
 from fastbridge.answering import NEVER_NS, history_frames
 from fastbridge.barge_in import Judge
 from fastbridge.caller_delay import DelayLine, Leaving, silence_pieces
 from fastbridge.config import Settings
-from fastbridge.echo_guard import EchoGuard, InputClock
+from fastbridge.echo_guard import EchoGuard
 from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,

@@ -650,4 +650,4 @@ class Playout:
         return mark
 
 
-__all__ = ["FULL", "LAGS_KEPT", "STALE", "CarrierClock", "HeardItem", "Item", "Mark", "Playout"]
+__all__ = ["FULL", "LAGS_KEPT", "STALE", "HeardItem", "Item", "Mark", "Playout"]

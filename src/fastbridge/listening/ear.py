@@ -38,13 +38,6 @@ OnCleaned: TypeAlias = Callable[[CallerCleaned], None]
 class Ear:
     """One call's way to the engine; made by `Listening.open`, used on the event loop only."""
 
-    __slots__ = (
-        "_end_ms", "_engine", "_gate", "_has_slot", "_has_sounded", "_is_awake", "_near",
-        "_on_cleaned", "_on_event", "_probed_ms", "_resting", "_shift_ms", "_sounded_ms",
-        "_voiced_ms", "_was_refused", "in_flight", "is_open", "is_still", "line", "mind", "path",
-        "pending",
-    )  # fmt: skip
-
     def __init__(self, engine: Listening, on_event: OnEvent, on_cleaned: OnCleaned | None) -> None:
         self._engine = engine
         self._on_event = on_event
