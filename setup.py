@@ -36,7 +36,7 @@ class LoudBuild(build_ext):  # type: ignore[misc]  # setuptools ships no types
     def finalize_options(self) -> None:
         """Use every processor: there are a score of modules."""
         super().finalize_options()
-        self.parallel = self.parallel or os.cpu_count()
+        self.parallel: int | None = self.parallel or os.cpu_count()
 
     def run(self) -> None:
         """Check what the compiler needs before it fails in its own words."""

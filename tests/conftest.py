@@ -14,10 +14,14 @@ IS_PLAIN = fastbridge.call.__file__.endswith(".py")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse to test a compiled form that is older than its source."""
-    config.addinivalue_line("markers", "plain: breaks code on purpose, which only plain Python allows")
+    config.addinivalue_line(
+        "markers", "plain: breaks code on purpose, which only plain Python allows"
+    )
     stale = [] if IS_PLAIN else stale_rooms()
     if stale:
-        raise pytest.UsageError(f"compiled before its last change: {', '.join(stale)}. Run: make lint")
+        raise pytest.UsageError(
+            f"compiled before its last change: {', '.join(stale)}. Run: make lint"
+        )
 
 
 def pytest_report_header() -> str:

@@ -28,18 +28,18 @@ def is_compiled_room(binary: Path) -> bool:
     return (binary.parent / f"{binary.name.split('.')[0]}.py").is_file()
 
 
-def build() -> Path:
-    """Make the tree anew; return the folder to be put first."""
-    shutil.rmtree(PLAIN, ignore_errors=True)
+def build(folder: Path = PLAIN) -> Path:
+    """Make the tree anew in a folder of its own; return it."""
+    shutil.rmtree(folder, ignore_errors=True)
     for one in sorted(SOURCE.rglob("*")):
         if one.is_dir() or "__pycache__" in one.parts:
             continue
         if one.suffix in {".so", ".pyd"} and is_compiled_room(one):
             continue
-        link = PLAIN / "fastbridge" / one.relative_to(SOURCE)
+        link = folder / "fastbridge" / one.relative_to(SOURCE)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(one)
-    return PLAIN
+    return folder
 
 
 def stale_rooms() -> list[str]:

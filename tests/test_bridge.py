@@ -19,7 +19,6 @@ from driver import HEX, audio
 from fastbridge.bridge import Bridge
 from fastbridge.call import Call
 from fastbridge.events import SessionCreated
-from fastbridge.legs.carrier import CarrierLeg
 from rigs import Rig, RudeAi, bridge, settings_for
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastbridge._clocks import CarrierClock
 from fastbridge._ring import MulawRing, PagePool
 from fastbridge.mulaw import FRAME_BYTES, NS_PER_MS, bytes_of_ms
-from fastbridge._clocks import CarrierClock
 from fastbridge.playout import ITEMS_MAX, LAGS_KEPT, MARKS_MAX, Item, Playout
 
 MS = NS_PER_MS

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from fastbridge._clocks import InputClock
 from fastbridge._ring import FULL, STALE, MulawRing, inspect_base64
 from fastbridge.amends import Amends
 from fastbridge.answer_wait import AnswerWait
@@ -18,7 +19,6 @@ from fastbridge.caller_delay import Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
 from fastbridge.early_audio import EarlyAudio, Kept
-from fastbridge._clocks import InputClock
 from fastbridge.events import (
     AiErrored,
     AiLost,

@@ -619,23 +619,27 @@ class Bridge:
             self.log.info("barge-in confirmed", fields=fields)
 
 
+# What performs each command: the method of this name behind `_do_`.
+_NAMES: Final[dict[type, str]] = {
+    ConnectAi: "connect",
+    ConfigureAi: "configure",
+    AppendCallerAudio: "append",
+    RequestResponse: "request",
+    CommitInput: "commit",
+    CancelResponse: "cancel",
+    TruncateItem: "truncate",
+    DeleteItem: "delete",
+    RunTool: "run",
+    SubmitOutput: "submit",
+    SendMark: "mark",
+    ClearCarrier: "clear",
+    CloseCarrier: "close_carrier",
+    CloseAi: "close_ai",
+    Noted: "note",
+    BargeInDecided: "decided",
+    BargeInHeld: "held",
+    BargeInConfirmed: "confirmed",
+}
 _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
-    ConnectAi: Bridge._do_connect,
-    ConfigureAi: Bridge._do_configure,
-    AppendCallerAudio: Bridge._do_append,
-    RequestResponse: Bridge._do_request,
-    CommitInput: Bridge._do_commit,
-    CancelResponse: Bridge._do_cancel,
-    TruncateItem: Bridge._do_truncate,
-    DeleteItem: Bridge._do_delete,
-    RunTool: Bridge._do_run,
-    SubmitOutput: Bridge._do_submit,
-    SendMark: Bridge._do_mark,
-    ClearCarrier: Bridge._do_clear,
-    CloseCarrier: Bridge._do_close_carrier,
-    CloseAi: Bridge._do_close_ai,
-    Noted: Bridge._do_note,
-    BargeInDecided: Bridge._do_decided,
-    BargeInHeld: Bridge._do_held,
-    BargeInConfirmed: Bridge._do_confirmed,
+    command: getattr(Bridge, f"_do_{name}") for command, name in _NAMES.items()
 }

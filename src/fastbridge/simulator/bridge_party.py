@@ -17,6 +17,7 @@ from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
 from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
+from fastbridge.counters import COUNTED
 from fastbridge.events import (
     AiLost,
     AppendCallerAudio,
@@ -461,7 +462,7 @@ class BridgeParty:
         counts = self.call.counts
         plain = {"caller_frames", "caller_bytes", "ai_deltas", "ai_bytes", "frames_sent"}
         plain |= {"tool_calls", "tool_outputs"}
-        explaining = [name for name in counts.__slots__ if name not in plain]
+        explaining = [name for name in COUNTED if name not in plain]
         return self.faults + sum(int(getattr(counts, name)) for name in explaining)
 
     def _connect_ai(self) -> None:

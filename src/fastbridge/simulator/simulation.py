@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from random import Random
 from typing import Final, NoReturn
 
 from fastbridge.config import DEFAULTS, Settings
+from fastbridge.counters import COUNTED
 from fastbridge.events import BargeInDecided
 from fastbridge.mulaw import NS_PER_MS, bytes_of_ms
 from fastbridge.simulator.agenda import START_NS, Agenda
@@ -236,8 +237,8 @@ class Simulation:
 
     def _outcome(self) -> Outcome:
         counts = dict(self.happened)
-        for entry in fields(self.call.counts):
-            counts[f"call.{entry.name}"] = getattr(self.call.counts, entry.name)
+        for name in COUNTED:
+            counts[f"call.{name}"] = getattr(self.call.counts, name)
         for sound in self.caller.intervals:
             name = f"caller {sound.sound.name}"
             counts[name] = counts.get(name, 0) + 1
