@@ -234,7 +234,8 @@ class Bridge:
         try:
             arrived = self.stream.read(text)
             if isinstance(arrived, tuple):
-                self._caller_audio(*arrived)
+                payload, count, level, timestamp_ms = arrived
+                self._caller_audio(payload, count, level, timestamp_ms)
             elif arrived is not None:
                 self._carrier_event(arrived)
         except CarrierError as fault:
