@@ -54,7 +54,7 @@ from fastbridge.events import (
     ToolCalled,
     TruncateItem,
 )
-from fastbridge.mulaw import FRAME_BYTES, FRAME_NS, NS_PER_MS
+from fastbridge.mulaw import FRAME_NS, NS_PER_MS
 from fastbridge.simulator.agenda import START_NS, Agenda
 from fastbridge.simulator.ai_party import AiParty
 from fastbridge.simulator.caller import BY_CODE
@@ -360,9 +360,9 @@ class BridgeParty:
             message = call.next_message(now_ns)
             if message is None:
                 return
-            count = FRAME_BYTES - (call.playout.padding_bytes - padding)
-            position = ring.read_position - count
             data = b64decode(message[head:-tail])
+            count = len(data) - (call.playout.padding_bytes - padding)
+            position = ring.read_position - count
             truth.sent(position, count, data, now_ns, is_last=ring.readable_bytes == 0)
             mark = call.take_mark()
             self._send(message, (position, count))
