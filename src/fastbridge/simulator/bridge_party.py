@@ -54,7 +54,7 @@ from fastbridge.events import (
     ToolCalled,
     TruncateItem,
 )
-from fastbridge.mulaw import FRAME_NS, NS_PER_MS
+from fastbridge.mulaw import FRAME_MS, FRAME_NS, NS_PER_MS, bytes_of_ms
 from fastbridge.simulator.agenda import START_NS, Agenda
 from fastbridge.simulator.ai_party import AiParty
 from fastbridge.simulator.caller import BY_CODE
@@ -362,6 +362,8 @@ class BridgeParty:
                 return
             data = b64decode(message[head:-tail])
             count = len(data) - (call.playout.padding_bytes - padding)
+            kind = "long" if len(data) >= bytes_of_ms(self._settings.message_ms) else "short"
+            self._happened[f"{kind}_messages"] += self._settings.message_ms > FRAME_MS
             position = ring.read_position - count
             truth.sent(position, count, data, now_ns, is_last=ring.readable_bytes == 0)
             mark = call.take_mark()
