@@ -40,6 +40,7 @@ class House:
     """The dialect: pure translation, one object a call."""
 
     name = "house"
+    message_sizes_ms = (20, 40, 60)  # it plays what it is told, however long
 
     def __init__(self) -> None:
         self._line = ""

@@ -90,3 +90,5 @@ def _speaks(make: MakeDialect, words: Words) -> None:
     assert name.encode() in stream.mark(name)
     assert stream.clear() not in {stream.mark(name), head + tail}
     assert stream.name.isidentifier()
+    assert stream.message_sizes_ms
+    assert set(stream.message_sizes_ms) <= {20, 40, 60}

@@ -192,22 +192,26 @@ class RingOracle:
         self.rewound_bytes += count
         return count
 
-    def peek(self, *, pad: bool = False) -> bytes | None:
-        """Return the AI bytes of the next frame: 160, with `pad` fewer, or None."""
+    def peek(self, frames: int = 1, *, pad: bool = False) -> bytes | None:
+        """Return the AI bytes of the next frames: whole ones, with `pad` also a part, or None."""
         self.sync()
         start = self.position - self.log_start
-        data = bytes(self.log[start : start + FRAME_BYTES])
-        if self.is_held or not data or (len(data) < FRAME_BYTES and not pad):
-            return None
-        return data
+        data = bytes(self.log[start : start + frames * FRAME_BYTES])
+        if not pad:
+            data = data[: len(data) // FRAME_BYTES * FRAME_BYTES]
+        return None if self.is_held or not data else data
 
     def read_frame(self, *, pad: bool = False) -> bytes | None:
         """Take the next frame."""
-        data = self.peek(pad=pad)
+        return self.read_frames(1, pad=pad)
+
+    def read_frames(self, frames: int, *, pad: bool = False) -> bytes | None:
+        """Take the next frames, at most so many, as one piece of whole frames."""
+        data = self.peek(frames, pad=pad)
         if data is None:
             self.underruns += not self.is_held
             return None
         self.position += len(data)
         self.released = max(self.released, self.position)
         self.read_bytes += len(data)
-        return data.ljust(FRAME_BYTES, b"\xff")
+        return data.ljust(-(-len(data) // FRAME_BYTES) * FRAME_BYTES, b"\xff")

@@ -35,7 +35,10 @@ def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(whole())
 
 
-def test_caller_audio_reaches_the_ai_untouched_and_answers_reach_the_caller() -> None:
+@pytest.mark.parametrize("message_ms", [20, 60])
+def test_caller_audio_reaches_the_ai_untouched_and_answers_reach_the_caller(
+    message_ms: int,
+) -> None:
     """Base64 passes through byte for byte one way; the AI's audio arrives whole the other way."""
     sounds = [audio(20, seed=number + 5) for number in range(25)]
 
@@ -44,15 +47,20 @@ def test_caller_audio_reaches_the_ai_untouched_and_answers_reach_the_caller() ->
             await ai.speak(ws, audio(300))
 
         ai = RudeAi(talk)
-        async with ai.listening() as url, bridge(settings_for(url)) as rig:
+        settings = {"message_ms": message_ms}
+        async with ai.listening() as url, bridge(settings_for(url, **settings)) as rig:
             phone = await rig.phone()
             await phone.start()
             for sound in sounds:
                 await phone.speak(1, sound)
             appended = await ai.wait_for("input_audio_buffer.append", 25)
             assert [base64.b64decode(one["audio"]) for one in appended] == sounds
-            await phone.wait_for("media", 15)
+            await phone.wait_for("media", 300 // message_ms)
             assert phone.audio == audio(300)
+            assert len(phone.of("media")) == 300 // message_ms
+            (live,) = rig.totals.live
+            assert isinstance(live, Bridge)
+            assert live.call.counts.frames_sent == 300 // 20
 
     run(story)
 

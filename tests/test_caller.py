@@ -747,6 +747,8 @@ def arguments(*words: str) -> argparse.Namespace:
         (["--speak", "a.wav", "b.wav", "--at", "1"], "1 times for 2"),
         (["--url", "http://x"], "url is"),
         (["--rtt-ms", "-1"], "rtt_ms"),
+        (["--parameter", "greeting_protection"], "--parameter is 'greeting_protection'"),
+        (["--parameter", "=played"], "--parameter is '=played'; give NAME=VALUE"),
     ],
 )
 def test_wrong_arguments_end_with_2(
@@ -764,7 +766,8 @@ def test_files_and_times_make_a_plan(tmp_path: Path) -> None:
     plan = plan_of(arguments(*words, "--at", "1", "2.5"))
     assert [one.start for one in plan.utterances] == [AtSecond(1), AtSecond(2.5)]
     assert [one.label for one in plan.utterances] == ["a.wav", "b.wav"]
-    plan = plan_of(arguments(*words))
+    plan = plan_of(arguments(*words, "--parameter", "greeting_protection=played", "a=b=c"))
+    assert plan.parameters == {"greeting_protection": "played", "a": "b=c"}
     assert [one.start for one in plan.utterances] == [default_start(0), default_start(1)]
     assert replace(plan, call_sid="").call_sid != plan.call_sid
 

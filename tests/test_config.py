@@ -121,6 +121,12 @@ def test_all_problems_are_reported_together() -> None:
         ("FASTBRIDGE_LEAD_MS", "60", True),
         ("FASTBRIDGE_LEAD_MS", "1000", True),
         ("FASTBRIDGE_LEAD_MS", "1001", False),
+        ("FASTBRIDGE_MESSAGE_MS", "20", True),
+        ("FASTBRIDGE_MESSAGE_MS", "40", True),
+        ("FASTBRIDGE_MESSAGE_MS", "60", True),
+        ("FASTBRIDGE_MESSAGE_MS", "0", False),
+        ("FASTBRIDGE_MESSAGE_MS", "30", False),
+        ("FASTBRIDGE_MESSAGE_MS", "80", False),
         ("FASTBRIDGE_CALL_SECONDS_MAX", "3599", True),
         ("FASTBRIDGE_CALL_SECONDS_MAX", "3600", False),
         ("FASTBRIDGE_WINDOW_FRAMES", "1_50", False),
@@ -165,6 +171,8 @@ def test_limits_stand_where_they_are_documented(name: str, value: str, right: bo
     ("overrides", "variable"),
     [
         ({"lead_ms": 1000, "window_frames": 50}, "FASTBRIDGE_LEAD_MS"),
+        ({"lead_ms": 99, "message_ms": 60}, "FASTBRIDGE_MESSAGE_MS"),
+        ({"lead_ms": 60, "message_ms": 40}, "FASTBRIDGE_MESSAGE_MS"),
         (
             {"backlog_seconds_max": 900, "backlog_pool_max_bytes": 2**20},
             "FASTBRIDGE_BACKLOG_POOL_MAX_BYTES",

@@ -17,7 +17,7 @@ steps = st.lists(
     st.tuples(
         st.sampled_from(["frame", "frame", "frame", "put", "cut", "take"]),
         st.integers(-100, 700),
-        st.integers(1, 160),
+        st.integers(1, 480),
     ),
     max_size=60,
 )
@@ -26,7 +26,7 @@ steps = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(steps, st.integers(0, 9_000))
 def test_the_line_is_the_slow_one(steps: list[tuple[str, int, int]], now_ms: int) -> None:
-    """Frames early and late, cuts, gaps, more than it holds: what is taken agrees to the byte."""
+    """Messages early and late, cuts, gaps, more than it holds: what is taken agrees to the byte."""
     quick, judge = fast.PlayedLine(), slow.PlayedLine()
     for what, ms, count in steps:
         now_ms = max(now_ms + ms // 4, 0)
@@ -39,7 +39,7 @@ def test_the_line_is_the_slow_one(steps: list[tuple[str, int, int]], now_ms: int
             quick.put_frame(message, len(HEAD), len(TAIL), now_ms + ms)
             judge.put(audio, now_ms + ms)
         elif what == "put":
-            audio = bytes((now_ms * 7 + place) % 256 for place in range(count * 200))
+            audio = bytes((now_ms * 7 + place) % 256 for place in range(count * 66))
             quick.put(audio, now_ms)
             judge.put(audio, now_ms)
         assert quick.end_ms == judge.end_ms
@@ -54,12 +54,12 @@ def test_the_line_is_the_slow_one(steps: list[tuple[str, int, int]], now_ms: int
         HEAD + TAIL,
         HEAD + b"AAA" + TAIL,
         HEAD + b"A*AA" + TAIL,
-        HEAD + base64.b64encode(bytes(FRAME_BYTES + 1)) + TAIL,
+        HEAD + base64.b64encode(bytes(3 * FRAME_BYTES + 1)) + TAIL,
         b"",
     ],
 )
 def test_a_message_without_a_frame_is_refused(message: bytes) -> None:
-    """What is no base64 of at most a frame is an error, and nothing was laid."""
+    """What is no base64 of at most three frames is an error, and nothing was laid."""
     line = fast.PlayedLine()
     with pytest.raises(ValueError, match="frame"):
         line.put_frame(message, len(HEAD), len(TAIL), 100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,10 +17,12 @@ from fastbridge.playout import ITEMS_MAX, LAGS_KEPT, MARKS_MAX, Item, Playout
 MS = NS_PER_MS
 
 
-def playout(lead_ms: int = 200) -> Playout:
+def playout(lead_ms: int = 200, message_frames: int = 1) -> Playout:
     ring = MulawRing(pool=PagePool(bytes_max=4 << 20), backlog_frames_max=10_000, rewind_frames=100)
     ring.set_template(b"<", b">")
-    return Playout(ring, lead_ms=lead_ms, now_ns=0, history_frames=100)
+    return Playout(
+        ring, lead_ms=lead_ms, now_ns=0, history_frames=100, message_frames=message_frames
+    )
 
 
 def put(one: Playout, item: str, count: int, response: str = "r") -> int:
@@ -110,6 +113,112 @@ def test_marks_come_every_100_ms_and_more_often_near_the_head() -> None:
             marked.append(frame * 20)
     assert marked == [40, 80, 120, 160, 200, 240, 280, 320, 360, 400, 500, 600, 700, 800, 900, 920]
     assert one.take_mark() is None
+
+
+def sizes(one: Playout, now_ns: int) -> list[int]:
+    """Take every message due now; return their audio in milliseconds."""
+    found = []
+    while (message := one.next_message(now_ns)) is not None:
+        found.append(len(base64.b64decode(message[1:-1])) // bytes_of_ms(1))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("frames", "first", "then"),
+    [
+        (1, [20] * 10, {0: [20], 1: [20], 2: [20]}),
+        (2, [40] * 5, {0: [], 1: [40], 2: []}),
+        (3, [60] * 3, {0: [], 1: [60], 2: []}),
+    ],
+)
+def test_a_message_waits_for_its_place_in_the_lead_and_for_nothing_else(
+    frames: int, first: list[int], then: dict[int, list[int]]
+) -> None:
+    """Of plenty, full messages leave, never beyond the lead; at most as many beats apart."""
+    one = playout(message_frames=frames)
+    put(one, "i", bytes_of_ms(2_000))
+    assert sizes(one, 0) == first
+    assert one.clock.unplayed(0) <= one.lead_bytes
+    sent = {beat: sizes(one, (beat + 1) * 20 * MS) for beat in range(12)}
+    assert {beat: sent[beat] for beat in then} == then
+    dry = [beat for beat in range(12 - frames) if not any(sent[beat + n] for n in range(frames))]
+    assert dry == []
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_nothing_waits_for_company(frames: int) -> None:
+    """A delta that does not fill a message leaves at the next beat, open response or not."""
+    one = playout(message_frames=frames)
+    for beat in range(50):
+        put(one, "i", FRAME_BYTES + beat % 2)
+        assert sizes(one, beat * 20 * MS)[0] == 20
+        assert one.ring.readable_bytes < FRAME_BYTES
+    one.end_audio("r")
+    left = one.ring.readable_bytes
+    assert 0 < left < FRAME_BYTES
+    assert sizes(one, 50 * 20 * MS) == [20]
+    assert (one.padding_bytes, one.underruns) == (FRAME_BYTES - left, 0)
+
+
+@pytest.mark.parametrize(("frames", "lead_ms"), [(1, 60), (2, 80), (3, 100), (3, 110)])
+def test_the_shortest_lead_never_runs_dry(frames: int, lead_ms: int) -> None:
+    """With 40 ms beyond a message the carrier always has audio when a beat is 15 ms late."""
+    one = playout(lead_ms, frames)
+    put(one, "i", bytes_of_ms(4_000))
+    one.end_audio("r")
+    sizes(one, 0)
+    for beat in range(1, 190):
+        now_ns = (beat * 20 + beat % 4 * 5) * MS
+        assert one.clock.unplayed(now_ns) > 0
+        sizes(one, now_ns)
+    assert one.underruns == 0
+
+
+@pytest.mark.parametrize("frames", [2, 3])
+def test_a_long_message_is_booked_to_the_byte(frames: int) -> None:
+    """Sent, heard, padded and repeated count AI bytes, however long the message was."""
+    one = playout(1000, frames)
+    put(one, "i", 1000)
+    one.end_audio("r")
+    whole = [20 * frames] * (7 // frames) + [20 * (7 % frames)] * (7 % frames > 0)
+    assert sizes(one, 0) == whole
+    assert (one.sent_position, one.padding_bytes) == (1000, 120)
+    assert one.clock.sent_wire_bytes == 1120
+    name = one.take_mark()
+    assert name == "g0s0:1000"
+    assert one.mark_echoed(name, 140 * MS) is not None
+    assert one.heard_position(140 * MS) == 1000
+    assert not one.is_playing(140 * MS)
+
+
+def test_stale_frames_of_a_long_message_are_counted_one_by_one() -> None:
+    """The measure of what must not happen counts frames, not messages."""
+    one = playout(message_frames=3)
+    put(one, "i", 5 * FRAME_BYTES, "old")
+    one.flush(0)
+    put(one, "j", FRAME_BYTES, "new")
+    put(one, "i", FRAME_BYTES + 40, "old")
+    put(one, "j", FRAME_BYTES, "new")
+    for response in ("old", "new"):
+        one.end_audio(response)
+    assert sizes(one, 0) == [60, 20]
+    assert one.stale_frames_sent == 2
+
+
+def test_marks_stand_behind_messages_of_any_size() -> None:
+    """At least every 60 ms in the head of a talkspurt and 120 ms behind it, one at the end."""
+    for frames, spacing_ms in ((2, (40, 120)), (3, (60, 120))):
+        one = playout(1000, frames)
+        put(one, "i", bytes_of_ms(940))
+        one.end_audio("r")
+        at_ms, marked = 0, []
+        while (message := one.next_message(0)) is not None:
+            at_ms += len(base64.b64decode(message[1:-1])) // bytes_of_ms(1)
+            if one.take_mark() is not None:
+                marked.append(at_ms)
+        steps = [after - before for before, after in zip([0, *marked], marked, strict=False)]
+        head = [step for step, end in zip(steps, marked, strict=True) if end <= 400]
+        assert (set(head), max(steps), marked[-1]) == ({spacing_ms[0]}, spacing_ms[1], 940)
 
 
 def test_an_echoed_mark_confirms_its_position() -> None:
@@ -224,11 +333,14 @@ def test_a_flush_reports_what_was_heard_of_each_item() -> None:
             st.tuples(st.just("flush"), st.just(0)),
         ),
         max_size=40,
-    )
+    ),
+    st.integers(1, 3),
 )
-def test_heard_never_passes_sent_and_sent_never_passes_queued(steps: list[tuple[str, int]]) -> None:
+def test_heard_never_passes_sent_and_sent_never_passes_queued(
+    steps: list[tuple[str, int]], message_frames: int
+) -> None:
     """The ledger's first law, whatever happens: heard <= sent <= queued, and heard never falls."""
-    one = playout()
+    one = playout(message_frames=message_frames)
     now_ns, marks, number, heard = 0, [], 0, 0
 
     def advance() -> None:
@@ -251,6 +363,7 @@ def test_heard_never_passes_sent_and_sent_never_passes_queued(steps: list[tuple[
         advance()
         position = one.heard_position(now_ns)
         assert heard <= position <= one.ring.read_position <= one.ring.write_position
+        assert one.clock.sent_wire_bytes == one.ring.read_bytes + one.padding_bytes
         assert one.clock.unplayed(now_ns) <= one.lead_bytes
         assert one.ring.window_frames_filled <= 150
         heard = position

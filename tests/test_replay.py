@@ -43,11 +43,12 @@ def play(path: Path, **more: Any) -> tuple[int, str, str]:
     return replay.run(arguments, out, err), out.getvalue(), err.getvalue()
 
 
+@pytest.mark.parametrize("message_ms", [20, 40, 60])
 @pytest.mark.parametrize("keep", [False, True])
-def test_a_recorded_call_comes_out_the_same(tmp_path: Path, keep: bool) -> None:
+def test_a_recorded_call_comes_out_the_same(tmp_path: Path, keep: bool, message_ms: int) -> None:
     """Holds, resumes, a commit, refused audio and the end: identical, with and without audio."""
     path = tmp_path / "call.fbjournal"
-    line = record_story(path, audio=keep)
+    line = record_story(path, audio=keep, settings=Settings(message_ms=message_ms))
     code, out, err = play(path)
     assert (code, err) == (0, "")
     assert "identical: " in out

@@ -23,6 +23,7 @@ from fastbridge.events import (
     TranscriptHeard,
     TruncateItem,
 )
+from fastbridge.mulaw import FRAME_BYTES
 from fastbridge.talk import State
 
 QUIET = Settings(greeting="", barge_in="reversible")
@@ -96,6 +97,31 @@ def test_a_cough_costs_nothing(rtt_ms: int, at_ms: int) -> None:
     assert repeated <= (120 + 100 + rtt_ms // 2 + 20) * 8
     assert not line.is_ai_speaking
     assert line.of(CancelResponse) == line.of(TruncateItem) == []
+
+
+@pytest.mark.parametrize("message_ms", [40, 60])
+@pytest.mark.parametrize("at_ms", [700, 1330])
+def test_longer_messages_lose_nothing_at_a_hold(message_ms: int, at_ms: int) -> None:
+    """A resume may begin inside a message; marks are at most 20 ms further apart."""
+    settings = dataclasses.replace(QUIET, message_ms=message_ms)
+    line = Line(settings, rtt_ms=80)
+    turn(line)
+    line.answers("r1", audio(6000))
+    line.run(at_ms)
+    line.caller_starts()
+    stop(line, 200)
+    line.run(8000)
+    repeated = without_repeats(line, audio(6000))
+    assert repeated <= (120 + 120 + 80 // 2 + 20) * 8
+    sent = line.carrier.record.runs
+    assert line.call.counts.frames_sent * FRAME_BYTES >= sum(len(run.data) for run in sent)
+    line.answers("r2", audio(6000, seed=2))
+    line.run(at_ms)
+    line.caller_starts()
+    line.run(3000)
+    (truncate,) = line.of(TruncateItem)
+    heard = line.heard[-len(line.carrier.record.runs[-1].data) :]
+    assert truncate.audio_end_ms <= len(heard) // 8 < truncate.audio_end_ms + 200
 
 
 def test_speech_that_lasts_ends_the_answer() -> None:

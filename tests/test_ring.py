@@ -319,6 +319,51 @@ def test_next_message_is_template_around_base64(ring: MulawRing) -> None:
     assert ring.next_message() == base64.b64encode(sound(400)[240:])
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_message_takes_up_to_so_many_frames_and_waits_for_none(
+    ring: MulawRing, frames: int
+) -> None:
+    """What lies there leaves in one piece of base64, as whole frames; only the end is padded."""
+    size = frames * FRAME
+    ring.set_template(PREFIX, SUFFIX)
+    ring.set_message_frames(frames)
+    assert ring.message_frames == frames
+    for whole in range(1, frames + 1):
+        data = sound(whole * FRAME + 40, whole)
+        ring.write(data, 0)
+        message = PREFIX + base64.b64encode(data[: whole * FRAME]) + SUFFIX
+        assert ring.next_message() == message, "the whole frames, without waiting for more"
+        assert ring.next_message() is None, "a partial frame is for the end only"
+        assert (ring.readable_bytes, ring.rewind(whole * FRAME)) == (40, whole * FRAME)
+        padded = data.ljust((whole + 1) * FRAME, b"\xff")
+        first, rest = padded[:size], padded[size:]
+        assert ring.next_message(pad=True) == PREFIX + base64.b64encode(first) + SUFFIX
+        if rest:
+            assert ring.next_message(pad=True) == PREFIX + base64.b64encode(rest) + SUFFIX
+        assert ring.next_message(pad=True) is None
+        assert accounts_balance(ring)
+    assert ring.read_bytes - ring.rewound_bytes == ring.write_position
+
+
+def test_a_long_message_is_held_flushed_and_rewound_as_a_short_one(ring: MulawRing) -> None:
+    """A hold stops it, a rewind of any length lands inside it, a flush leaves nothing of it."""
+    data = sound(2000)
+    ring.set_template(b"", b"")
+    ring.set_message_frames(3)
+    ring.write(data, 0)
+    assert ring.next_message() == base64.b64encode(data[:480])
+    assert ring.hold()
+    assert ring.next_message(pad=True) is None
+    assert ring.underruns == 0
+    assert ring.resume(333) == 333
+    assert ring.next_message() == base64.b64encode(data[147:627])
+    assert ring.flush() == 2000 - 627
+    assert ring.next_message(pad=True) is None
+    ring.write(b"n" * 200, 1)
+    assert ring.rewind(480) == 0
+    assert ring.next_message(pad=True) == base64.b64encode(b"n" * 200 + b"\xff" * 120)
+
+
 def test_malformed_base64_publishes_nothing(ring: MulawRing) -> None:
     """A bad character at the end of a long delta leaves ring, positions and pages as they were."""
     ring.write(b"ok" * 50, 0)

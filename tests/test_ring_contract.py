@@ -115,6 +115,10 @@ def wrong_calls() -> Iterator[tuple[Callable[[MulawRing], object], type[Exceptio
     yield lambda ring: ring.read_frame_into(bytearray(159)), ValueError, "buffer has 159 bytes"
     yield lambda ring: ring.set_template(b"x" * 513, b""), ValueError, "length of prefix is 513"
     yield lambda ring: ring.set_template(b"", b"x" * 513), ValueError, "length of suffix is 513"
+    yield lambda ring: ring.set_message_frames(0), ValueError, "frames is 0: allowed is 1 to 3"
+    yield lambda ring: ring.set_message_frames(4), ValueError, "frames is 4: allowed is 1 to 3"
+    yield lambda ring: ring.set_message_frames(1 << 70), ValueError, "allowed is 1 to 3 frames"
+    yield lambda ring: ring.set_message_frames(2.0), TypeError, "frames is 2.0"  # type: ignore[arg-type]
     yield lambda _: PagePool(bytes_max=8191), ValueError, "bytes_max is 8191: allowed is 8192"
     yield lambda _: PagePool(bytes_max=1e6), TypeError, "bytes_max is 1000000.0"  # type: ignore[arg-type]
 

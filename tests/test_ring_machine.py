@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fastbridge._ring import PAGE_BYTES, MulawRing, PagePool
+from fastbridge._ring import MESSAGE_FRAMES_MAX, PAGE_BYTES, MulawRing, PagePool
 from ring_oracle import RingOracle
 from ring_samples import FRAME, PREFIX, SUFFIX, accounts_balance, sound
 
@@ -93,15 +93,22 @@ class RingMachine(RuleBasedStateMachine):
         with pytest.raises(ValueError, match="base64"):
             self.ring.write_base64(bytes(text), self.epochs[-1])
 
+    @rule(frames=st.integers(1, MESSAGE_FRAMES_MAX))
+    def message_size(self, frames: int) -> None:
+        """Change the size of messages, also in the middle of it all."""
+        self.ring.set_message_frames(frames)
+        assert self.ring.message_frames == frames
+
     @rule(
         pad=st.booleans(),
-        how=st.sampled_from(["frame", "into", "message"]),
+        how=st.sampled_from(["frame", "into", "message", "message"]),
         times=st.integers(1, 9),
     )
     def read(self, pad: bool, how: str, times: int) -> None:
-        """Take some frames in one of the three ways."""
+        """Take some frames in one of the three ways, messages of the size last set."""
         for _ in range(times):
-            expected = self.oracle.read_frame(pad=pad)
+            frames = self.ring.message_frames if how == "message" else 1
+            expected = self.oracle.read_frames(frames, pad=pad)
             if how == "frame":
                 assert self.ring.read_frame(pad) == expected
             elif how == "into":

@@ -23,8 +23,9 @@ from fastbridge.journal import Journal
 from fastbridge.listening import Counters
 from fastbridge.metrics import HEARD, KEPT, Collector
 from fastbridge.pacing import Heartbeat
-from fastbridge.server import Front
+from fastbridge.server import Front, Listener
 from fastbridge.totals import Totals
+from fastbridge.wire.twilio import TwilioStream
 from rigs import Phone, Rig, RudeAi, bridge, settings_for
 from test_bridge import run
 
@@ -445,6 +446,31 @@ def test_wrong_settings_are_told_at_start_all_at_once() -> None:
     assert "FASTBRIDGE_PORT" in ran.stderr
     assert "FASTBRIDGE_LEAD_MS" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+class ShortOnly(TwilioStream):
+    """A carrier that takes no long messages."""
+
+    name = "short_only"
+    message_sizes_ms = (20,)
+
+
+def test_a_dialect_refuses_a_message_size_before_the_first_call() -> None:
+    """The setting, its value, what the carrier takes and the fix, instead of a call that breaks."""
+
+    async def start(message_ms: int) -> None:
+        settings = Settings(port=0, message_ms=message_ms)
+        listener = await Listener.start(settings, dialect=ShortOnly)
+        await listener.close()
+
+    asyncio.run(start(20))
+    with pytest.raises(ConfigError) as refused:
+        asyncio.run(start(60))
+    (problem,) = refused.value.problems
+    assert str(problem) == (
+        "FASTBRIDGE_MESSAGE_MS is 60: allowed is 20 with the carrier dialect 'short_only'."
+        " Fix: set FASTBRIDGE_MESSAGE_MS to 20."
+    )
 
 
 def test_a_taken_port_is_a_clear_line() -> None:

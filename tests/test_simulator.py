@@ -71,6 +71,8 @@ HAPPENINGS = (
     "function_calls",
     "ignored",
     "late_deltas",
+    "long_messages",
+    "short_messages",
     "lost_requests",
     "reordered_events",
     "repeated_bytes",

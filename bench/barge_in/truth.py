@@ -9,7 +9,7 @@ from fastbridge import events
 
 @dataclass(slots=True)
 class Tag:
-    """A media message on its way: which AI bytes it carries, the rest of its 160 is padding."""
+    """A media message on its way: which AI bytes it carries, the rest of its frames is padding."""
 
     generation: int
     position: int

@@ -66,9 +66,8 @@ TAIL: Final = _tail()
 class _Engine:
     """What an `Ear` asks of the listening engine, without its event loop and thread."""
 
-    energy_floor = 12
-
-    def __init__(self, *, has_canceller: bool) -> None:
+    def __init__(self, energy_floor: int, *, has_canceller: bool) -> None:
+        self.energy_floor = energy_floor
         self.counts = Counters()
         self.is_woken = False
         self._has_canceller = has_canceller
@@ -109,7 +108,7 @@ class VirtualCall:
             call_sid=f"CA{HEX}", stream_sid=f"MZ{HEX}", account_sid=f"AC{HEX}"
         )
         self.carrier = CarrierPlayout(self.script)
-        self.engine = _Engine(has_canceller=scene.has_canceller)
+        self.engine = _Engine(settings.energy_floor, has_canceller=scene.has_canceller)
         self.ear = Ear(cast("Listening", self.engine), self._heard_by_us, self._cleaned)
         # The line's last due times: nothing overtakes.
         self._to_carrier_ns = self._to_bridge_ns = 0
@@ -210,7 +209,7 @@ class VirtualCall:
             if message is None:
                 break
             tag = Tag(call.generation, before, ring.read_position - before)
-            ahead = call.playout.clock.unplayed(now_ns) - FRAME_BYTES
+            ahead = call.playout.clock.unplayed(now_ns) - mulaw.framed_bytes(tag.count)
             at_ms = call.due_ms(now_ns) + max(ahead, 0) // mulaw.BYTES_PER_MS
             self.ear.played(message, len(self._head), len(self._foot), at_ms)
             self._send(message, lambda tag=tag: self._tags.append(tag))  # type: ignore[misc]
@@ -280,13 +279,14 @@ class VirtualCall:
     def _book(self, fresh: int, at_ms: float) -> None:
         while fresh > 0:
             tag = self._tags[0]
-            step = min(fresh, FRAME_BYTES - tag.is_heard)
+            size = mulaw.framed_bytes(tag.count)
+            step = min(fresh, size - tag.is_heard)
             begin = tag.position + min(tag.is_heard, tag.count)
             tag.is_heard += step
             end = tag.position + min(tag.is_heard, tag.count)
             if end > begin:
                 self._heard(tag.generation, begin, end, at_ms)
-            if tag.is_heard == FRAME_BYTES:
+            if tag.is_heard == size:
                 self._tags.popleft()
             fresh -= step
 

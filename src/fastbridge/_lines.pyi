@@ -30,10 +30,10 @@ class PlayedLine:
         """
 
     def put_frame(self, message: bytes, head_bytes: int, tail_bytes: int, at_ms: int) -> None:
-        """Lay the frame (base64, at most 160 bytes) that stands in a message, as `put` does.
+        """Lay the frames (base64, at most 480 bytes) that stand in a message, as `put` does.
 
         Raises:
-            ValueError: there is no such frame between head and tail; nothing was laid.
+            ValueError: there is no such base64 between head and tail; nothing was laid.
         """
 
     def cut(self, at_ms: int) -> None:

@@ -25,7 +25,8 @@ cdef enum:
     SILENCE = 0xFF
     BYTES_PER_MS = 8
     JOIN = 60 * BYTES_PER_MS
-    FRAME = 160
+    # Most frames of one message, as _ring_core.h has it.
+    MESSAGE = 3 * 160
 
 LINE_BYTES = LINE
 
@@ -79,8 +80,8 @@ cdef class PlayedLine:
 
     def put_frame(self, bytes message not None, Py_ssize_t head_bytes, Py_ssize_t tail_bytes,
                   int64_t at_ms) -> None:
-        """Lay the frame whose base64 stands in a message between head and tail."""
-        cdef uint8_t[FRAME + 8] frame
+        """Lay the frames whose base64 stands in a message between head and tail."""
+        cdef uint8_t[MESSAGE + 8] frames
         cdef Py_ssize_t size = PyBytes_GET_SIZE(message) - head_bytes - tail_bytes
         cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(message) + head_bytes
         cdef int64_t count
@@ -89,16 +90,16 @@ cdef class PlayedLine:
         if head_bytes < 0 or tail_bytes < 0 or size < 4:
             raise ValueError(f"a message of {PyBytes_GET_SIZE(message)} bytes holds no frame")
         count = fb_decoded_bytes(text, <size_t>size)
-        if not 0 < count <= FRAME:
-            raise ValueError(f"base64 of {size} characters is no frame of up to {FRAME} bytes")
+        if not 0 < count <= MESSAGE:
+            raise ValueError(f"base64 of {size} characters is no frame, nor up to 3 of them")
         padding = fb_padding(text, <size_t>size)
         groups = <size_t>size // 4 - (padding != 0)
-        bad = fb_decode_groups(text, groups, frame)
+        bad = fb_decode_groups(text, groups, frames)
         if padding:
-            bad |= fb_decode_last(text + 4 * groups, padding, frame + 3 * groups)
+            bad |= fb_decode_last(text + 4 * groups, padding, frames + 3 * groups)
         if bad:
             raise ValueError("the frame in the message is not base64")
-        self._lay(frame, count, self._start(at_ms))
+        self._lay(frames, count, self._start(at_ms))
 
     def cut(self, int64_t at_ms) -> None:
         """Take back everything from `at_ms` on: the carrier threw it away."""

@@ -23,6 +23,8 @@ PAGE_BYTES: Final = 8192
 """Bytes of one page of a `PagePool`."""
 TEMPLATE_BYTES_MAX: Final = 512
 """Most bytes that prefix and suffix of a message may have, each."""
+MESSAGE_FRAMES_MAX: Final = 3
+"""Most frames one message may carry: 60 ms."""
 
 def inspect_base64(payload: str | bytes) -> int:
     """Return what `payload` decodes to in bytes, or -1 when it is not valid base64.
@@ -169,14 +171,28 @@ class MulawRing:
     def peek_frame(self) -> bytes | None:
         """Return the next whole frame and leave it; None when there is none or the ring is held."""
     def set_template(self, prefix: bytes, suffix: bytes) -> None:
-        """Set what next_message() puts around the base64 of a frame, at most 512 bytes each.
+        """Set what next_message() puts around the base64 of its frames, at most 512 bytes each.
 
         Raises:
             TypeError: one of them is not bytes.
             ValueError: one of them is too long.
         """
+    def set_message_frames(self, frames: int) -> None:
+        """Set how many frames next_message() takes at most; 1 until then.
+
+        Raises:
+            TypeError: `frames` is no int.
+            ValueError: `frames` is not 1 to `MESSAGE_FRAMES_MAX`.
+        """
+    @property
+    def message_frames(self) -> int:
+        """Most frames that next_message() takes."""
     def next_message(self, pad: bool = False) -> bytes | None:
-        """Take the next frame as `prefix + base64 + suffix`; otherwise as read_frame().
+        """Take the next frames as `prefix + base64 + suffix`, in one piece of base64.
+
+        As many whole frames as lie there, at most `message_frames`: it never waits for company.
+        A partial frame is taken with `pad` only, as the last of its message, filled up with 0xFF.
+        None as read_frame().
 
         Raises:
             RuntimeError: set_template() was not called.

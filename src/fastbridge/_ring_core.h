@@ -24,6 +24,8 @@
 /* The one C copy of fastbridge.mulaw's constants; tests/test_ring.py compares them. */
 #define FB_FRAME_BYTES 160
 #define FB_SILENCE 0xFF
+/* Most frames of one message to the carrier: 60 ms. */
+#define FB_MESSAGE_FRAMES_MAX 3
 
 #define FB_FULL (-1)
 #define FB_STALE (-2)
@@ -444,18 +446,9 @@ FB_INLINE uint64_t fb_look(fb_ring *ring) {
     return word;
 }
 
-/* Copy the next frame to `to` (160 bytes) without taking it; return its AI bytes, 0 for none.
- * With `pad` a partial frame is filled up with silence. OWNER: C. */
-FB_INLINE size_t fb_peek(fb_ring *ring, uint8_t *to, int pad, uint64_t *word) {
-    uint64_t at, available;
-    size_t count, done;
-    *word = fb_look(ring);
-    at = ring->position;
-    available = (*word - at) & FB_FIELD;
-    count = available < FB_FRAME_BYTES ? (size_t)available : FB_FRAME_BYTES;
-    if ((*word & FB_HOLD) != 0 || (count < FB_FRAME_BYTES && !pad)) {
-        return 0;
-    }
+/* Copy out of readable space. OWNER: C. */
+FB_INLINE void fb_copy_out(const fb_ring *ring, uint64_t at, uint8_t *to, size_t count) {
+    size_t done;
     for (done = 0; done < count;) {
         size_t run;
         const uint8_t *from = fb_span(ring, at + done, &run);
@@ -463,9 +456,50 @@ FB_INLINE size_t fb_peek(fb_ring *ring, uint8_t *to, int pad, uint64_t *word) {
         memcpy(to + done, from, part);
         done += part;
     }
+}
+
+/* Copy the next frame to `to` (160 bytes) without taking it; return its AI bytes, 0 for none.
+ * With `pad` a partial frame is filled up with silence. OWNER: C. */
+FB_INLINE size_t fb_peek(fb_ring *ring, uint8_t *to, int pad, uint64_t *word) {
+    uint64_t at, available;
+    size_t count;
+    *word = fb_look(ring);
+    at = ring->position;
+    available = (*word - at) & FB_FIELD;
+    count = available < FB_FRAME_BYTES ? (size_t)available : FB_FRAME_BYTES;
+    if ((*word & FB_HOLD) != 0 || (count < FB_FRAME_BYTES && !pad)) {
+        return 0;
+    }
+    fb_copy_out(ring, at, to, count);
     if (count < FB_FRAME_BYTES) {
         memset(to + count, FB_SILENCE, FB_FRAME_BYTES - count);
     }
+    return count;
+}
+
+/* Return how many bytes the frames have that hold `count` AI bytes. */
+FB_INLINE size_t fb_framed(size_t count) {
+    return (count + FB_FRAME_BYTES - 1) / FB_FRAME_BYTES * FB_FRAME_BYTES;
+}
+
+/* As fb_peek, for as many frames as lie there, at most `frames`: all whole ones, and with `pad` a
+ * partial one behind them. `to` has room for all. OWNER: C. */
+FB_INLINE size_t fb_peek_frames(fb_ring *ring, uint8_t *to, size_t frames, int pad, uint64_t *word) {
+    size_t most = frames * FB_FRAME_BYTES;
+    uint64_t at, available;
+    size_t count;
+    *word = fb_look(ring);
+    at = ring->position;
+    available = (*word - at) & FB_FIELD;
+    count = available < most ? (size_t)available : most;
+    if (!pad) {
+        count -= count % FB_FRAME_BYTES;
+    }
+    if ((*word & FB_HOLD) != 0) {
+        return 0;
+    }
+    fb_copy_out(ring, at, to, count);
+    memset(to + count, FB_SILENCE, fb_framed(count) - count);
     return count;
 }
 

@@ -46,7 +46,7 @@ from fastbridge.events import (
     SessionUpdated,
     TruncateItem,
 )
-from fastbridge.mulaw import FRAME_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes, ns_of_bytes
+from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes, ns_of_bytes
 from fastbridge.playout import Playout
 from fastbridge.requester import AI_TALK, GREETING, Ask, Requester, Slot
 from fastbridge.talk import State
@@ -105,6 +105,7 @@ class Answering:
             lead_ms=settings.lead_ms,
             now_ns=now_ns,
             history_frames=history_frames(settings.lead_ms),
+            message_frames=settings.message_ms // FRAME_MS,
         )
         self.input_clock = InputClock()
         self._answer_patience_ns = int(settings.answer_patience_s * NS_PER_S)
@@ -327,7 +328,7 @@ class Answering:
             return None
         message = self.playout.next_message(now_ns)
         if message is not None:
-            self.counts.frames_sent += 1
+            self.counts.frames_sent = self.playout.clock.sent_wire_bytes // FRAME_BYTES
             if self._greeting_id:
                 self._look_for_greeting(now_ns)
         return message

@@ -291,7 +291,9 @@ class Bridge:
 
     def _played(self, ear: Ear, message: bytes, now_ns: int) -> None:
         """Tell the ear what the caller will hear, and when on the caller's clock."""
-        ahead = self.call.playout.clock.unplayed(now_ns) - FRAME_BYTES
+        decoded = (len(message) - self._head_bytes - self._tail_bytes) * 3 // 4
+        sent = decoded // FRAME_BYTES * FRAME_BYTES  # base64 pads by less than a frame
+        ahead = self.call.playout.clock.unplayed(now_ns) - sent
         at_ms = self.call.due_ms(now_ns) + max(ahead, 0) // BYTES_PER_MS
         ear.played(message, self._head_bytes, self._tail_bytes, at_ms)
 
@@ -347,7 +349,8 @@ class Bridge:
         return (
             f"{self.stream.name}({FRAME_BYTES} B) -> call -> openai({settings.model}) | "
             f"openai -> ring({settings.window_frames} + {settings.backlog_seconds_max} s) -> "
-            f"heartbeat({FRAME_MS} ms, lead {settings.lead_ms} ms) -> {self.stream.name}"
+            f"heartbeat({FRAME_MS} ms, lead {settings.lead_ms} ms) -> "
+            f"{self.stream.name}({settings.message_ms} ms a message)"
         )
 
     def _summary(self) -> dict[str, object]:

@@ -22,6 +22,7 @@ from fastbridge.setting_rules import matches as _matches
 from fastbridge.setting_rules import one_of as _one_of
 from fastbridge.setting_rules import real as _real
 from fastbridge.setting_rules import secret as _secret
+from fastbridge.setting_rules import steps as _steps
 from fastbridge.setting_rules import text as _text
 from fastbridge.setting_rules import whole as _whole
 
@@ -268,6 +269,15 @@ class Settings:
     )
     lead_ms: int = _whole(
         200, 60, 1000, "Milliseconds the carrier is kept ahead of the ear; more hides stalls."
+    )
+    message_ms: int = _steps(
+        20,
+        20,
+        60,
+        20,
+        "Milliseconds of AI audio in one message to the carrier. 40 and 60 send fewer messages for"
+        " less CPU; the carrier then runs lower before the next one comes, and marks that tell what"
+        " was heard come later (docs/performance.md). Nothing waits for a message to fill up.",
     )
     phases: int = _whole(4, 1, 20, "Groups that the calls are spread over within 20 ms.")
     window_frames: int = _whole(
@@ -523,7 +533,9 @@ def _is_right(name: str, value: object) -> bool:
         return isinstance(value, str) and _is_right_text(rule, value)
     if isinstance(value, bool) or not isinstance(value, (int, rule.kind)):
         return False
-    return isinstance(value, (int, float)) and rule.low <= value <= rule.high
+    if not isinstance(value, (int, float)) or not rule.low <= value <= rule.high:
+        return False
+    return not rule.step or (value - rule.low) % rule.step == 0
 
 
 def _is_right_text(rule: Rule, text: str) -> bool:
@@ -557,6 +569,16 @@ def _check_lead(values: Mapping[str, Any]) -> Problem | None:
     if values["lead_ms"] < window_ms:
         return None
     return _problem("lead_ms", values["lead_ms"], f"less than the window's {window_ms} ms")
+
+
+def _check_message(values: Mapping[str, Any]) -> Problem | None:
+    """The carrier must not run dry while a whole message waits for its place in the lead."""
+    least_ms = values["message_ms"] + 2 * _FRAME_MS
+    if values["lead_ms"] >= least_ms:
+        return None
+    fix = f"raise FASTBRIDGE_LEAD_MS to {least_ms}, or lower FASTBRIDGE_MESSAGE_MS"
+    allowed = f"at most FASTBRIDGE_LEAD_MS ({values['lead_ms']}) less 40"
+    return _problem("message_ms", values["message_ms"], allowed, fix)
 
 
 def _check_verdict(values: Mapping[str, Any]) -> Problem | None:
@@ -604,6 +626,7 @@ def _check_after_stream(values: Mapping[str, Any]) -> Problem | None:
 
 _COMBINATIONS: Final = (
     (("lead_ms", "window_frames"), _check_lead),
+    (("lead_ms", "message_ms"), _check_message),
     (("resume_ms", "commit_ms"), _check_verdict),
     (("backlog_seconds_max", "backlog_pool_max_bytes"), _check_backlog),
     (("twilio_auth_token", "twilio_shared_key_secret"), _check_shared_key),

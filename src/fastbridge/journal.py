@@ -456,6 +456,8 @@ class RecordedCall(_Doors):
     def next_message(self, now_ns: int) -> bytes | None:
         """Record `Call.next_message`: the message by length, running digest and position."""
         tape = self._tape
+        # A resume is told before what left behind it: its place is where the ring is now.
+        self._look_for_resume()
         since_ns = tape.since(now_ns)
         try:
             message = self._call.next_message(now_ns)

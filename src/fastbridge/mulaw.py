@@ -40,6 +40,11 @@ def ms_of_bytes(count: int) -> int:
     return count // BYTES_PER_MS
 
 
+def framed_bytes(count: int) -> int:
+    """Return how many bytes the whole frames have that hold `count` bytes."""
+    return (count + FRAME_BYTES - 1) // FRAME_BYTES * FRAME_BYTES
+
+
 def bytes_of_ns(ns: int) -> int:
     """Return whole mu-law bytes that play in `ns` nanoseconds, rounded down."""
     return ns // NS_PER_BYTE

@@ -22,6 +22,7 @@ from fastbridge.mulaw import (
     FRAME_BYTES,
     NS_PER_MS,
     bytes_of_ms,
+    framed_bytes,
     ms_of_bytes,
 )
 
@@ -104,9 +105,18 @@ class Playout:
     """
 
     def __init__(
-        self, ring: MulawRing, *, lead_ms: int, now_ns: int, history_frames: int = 50
+        self,
+        ring: MulawRing,
+        *,
+        lead_ms: int,
+        now_ns: int,
+        history_frames: int = 50,
+        message_frames: int = 1,
     ) -> None:
         self.ring = ring
+        # Most bytes of one message; never waited for: what lies there leaves as a shorter one.
+        self.message_bytes = message_frames * FRAME_BYTES
+        ring.set_message_frames(message_frames)
         # Sending pauses before a resume could be clipped by the ring's history.
         self._history_bytes = history_frames * FRAME_BYTES - BACK_UP_BYTES
         self.clock = CarrierClock(now_ns)
@@ -207,41 +217,46 @@ class Playout:
         ring = self.ring
         if ring.is_held:
             return None
-        if ring.readable_bytes == 0:
+        readable = ring.readable_bytes
+        if readable == 0:
             self._count_underrun(now_ns)
             return None
+        size = self.message_bytes
+        if readable < size:
+            size = framed_bytes(readable)
         # A carrier that lags its model has played less: what it holds is counted from there.
         at_ns = now_ns - self._overdue_ns(now_ns)
-        if self.clock.unplayed(at_ns) + FRAME_BYTES > self.lead_bytes:
+        if self.clock.unplayed(at_ns) + size > self.lead_bytes:
             return None
-        if self._is_history_full(now_ns):
+        if self._is_history_full(size, now_ns):
             return None
         before = self.ring.read_position
         message = self.ring.next_message(self._last_writer not in self._open)
         if message is None:
             self._count_underrun(now_ns)
             return None
-        self._book(before, self.ring.read_position - before, now_ns)
+        self._book(before, ring.read_position - before, now_ns)
         return message
 
-    def _is_history_full(self, now_ns: int) -> bool:
+    def _is_history_full(self, size: int, now_ns: int) -> bool:
         """Say whether a resume could be clipped: sent but unheard audio fills the history."""
         unheard = self.ring.read_position - self._heard
-        if unheard + FRAME_BYTES <= self._history_bytes:
+        if unheard + size <= self._history_bytes:
             return False
         unheard = self.ring.read_position - self.heard_position(now_ns)
-        if unheard + FRAME_BYTES <= self._history_bytes:
+        if unheard + size <= self._history_bytes:
             return False
         self.history_pauses += 1
         return True
 
     def _book(self, position: int, count: int, now_ns: int) -> None:
-        """Enter one sent frame: `count` AI bytes from `position`, the rest of it padding."""
+        """Enter one sent message: `count` AI bytes from `position`, the rest of it padding."""
         if position < self._dead_until:
             self._count_stale(position, position + count)
         wire = self.clock.sent_wire_bytes
+        size = FRAME_BYTES if count <= FRAME_BYTES else framed_bytes(count)
         dry_ns = self.clock.dry_ns()
-        was_dry = self.clock.write(FRAME_BYTES, now_ns)
+        was_dry = self.clock.write(size, now_ns)
         if was_dry and (self._talk_bytes == 0 or now_ns - dry_ns > TALKSPURT_GAP_NS):
             self.previous_talk_end_ns = dry_ns
             self.talk_start_ns = now_ns
@@ -249,26 +264,29 @@ class Playout:
         self._dry_counted = False
         self.resent_bytes += max(min(self._sent, position + count) - position, 0)
         self._sent = max(self._sent, position + count)
-        self.padding_bytes += FRAME_BYTES - count
+        self.padding_bytes += size - count
         if self._runs and self._continues(wire, position):
             start_wire, start, length = self._runs[-1]
             self._runs[-1] = (start_wire, start, length + count)
         else:
             self._runs.append((wire, position, count))
-        self._talk_bytes += FRAME_BYTES
-        self._unmarked_bytes += FRAME_BYTES
+        self._talk_bytes += size
+        self._unmarked_bytes += size
         # The end of what there is may be the last that is known of the ear for a while.
-        is_dense = self._talk_bytes <= HEAD_BYTES or self.ring.readable_bytes < FRAME_BYTES
+        readable = self.ring.readable_bytes
+        is_dense = self._talk_bytes <= HEAD_BYTES or readable < FRAME_BYTES
         spacing = HEAD_MARK_EVERY_BYTES if is_dense else MARK_EVERY_BYTES
-        if self._unmarked_bytes >= spacing or self.ring.readable_bytes == 0:
+        if self._unmarked_bytes >= spacing or readable == 0:
             self._mark_due = self._mark()
-            self._mark_due.is_tail = self.ring.readable_bytes == 0
+            self._mark_due.is_tail = readable == 0
 
     def _count_stale(self, start: int, end: int) -> None:
-        """Count a frame that leaves although its audio is dead."""
-        self.stale_frames_sent += any(
-            start < dead_end and end > dead_start for dead_start, dead_end in self._dead_spans
-        )
+        """Count the frames that leave although their audio is dead."""
+        for at in range(start, end, FRAME_BYTES):
+            until = min(at + FRAME_BYTES, end)
+            self.stale_frames_sent += any(
+                at < dead_end and until > dead_start for dead_start, dead_end in self._dead_spans
+            )
 
     def _continues(self, wire: int, position: int) -> bool:
         start_wire, start, length = self._runs[-1]

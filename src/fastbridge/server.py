@@ -40,7 +40,7 @@ from fastbridge.tool_loading import load_tools
 from fastbridge.tools import ToolBox
 from fastbridge.totals import Totals
 from fastbridge.tracing import Traces
-from fastbridge.wire.dialect import MakeDialect
+from fastbridge.wire.dialect import MakeDialect, check_message_size
 from fastbridge.wire.twilio import TwilioStream
 
 if TYPE_CHECKING:
@@ -455,9 +455,11 @@ class Listener:
             dialect: another carrier's words, instead of Twilio's, on `/media-stream`.
 
         Raises:
-            ConfigError: the setting `tools` names nothing that can be called.
+            ConfigError: the setting `tools` names nothing that can be called, or the dialect does
+                not take messages of `message_ms`.
             OSError: the port is taken.
         """
+        check_message_size(dialect, settings.message_ms)
         front = Front(settings, group, tools)
         front.worker.dialect = dialect
         runner = web.AppRunner(

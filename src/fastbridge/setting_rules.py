@@ -40,13 +40,14 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one setting means and which values it takes (`low`, `high` for numbers)."""
+    """What one setting means and which values it takes (numbers: `low` to `high`, by `step`)."""
 
     kind: type[str | int | float]
     doc: str
     variable: str = ""
     low: float = 0
     high: float = 0
+    step: int = 0
     choices: tuple[str, ...] = ()
     fits: Callable[[str], bool] | None = None
     form: str = ""
@@ -60,6 +61,9 @@ class Rule:
         """The values that are taken, in words."""
         if self.choices:
             return " or ".join(f'"{choice}"' for choice in self.choices)
+        if self.step:
+            numbers = range(int(self.low), int(self.high) + 1, self.step)
+            return " or ".join(str(number) for number in numbers)
         if self.kind is not str:
             noun = "a whole number" if self.kind is int else "a number"
             return f"{noun} from {self.low:.12g} to {self.high:.12g}"
@@ -69,6 +73,12 @@ class Rule:
 def whole(default: int, low: int, high: int, doc: str) -> Any:
     """Declare a whole number from `low` to `high`."""
     return field(default=default, metadata={"rule": Rule(int, doc, low=low, high=high)})
+
+
+def steps(default: int, low: int, high: int, step: int, doc: str) -> Any:
+    """Declare a whole number from `low` to `high` that goes up by `step`."""
+    rule = Rule(int, doc, low=low, high=high, step=step)
+    return field(default=default, metadata={"rule": rule})
 
 
 def real(default: float, low: float, high: float, doc: str) -> Any:

@@ -141,7 +141,7 @@ typedef struct {
 
 /* Say what a wrong byte is. */
 static void name_wrong_byte(uint64_t position, uint64_t epoch, const uint8_t *frame, size_t count) {
-    uint8_t other[FB_FRAME_BYTES];
+    uint8_t other[FB_MESSAGE_FRAMES_MAX * FB_FRAME_BYTES];
     for (uint64_t back = 1; back < 100 && count >= 8; back++) {
         fill(other, count, position, (epoch - back) % FB_EPOCHS);
         if (memcmp(other, frame, count) == 0) {
@@ -151,8 +151,11 @@ static void name_wrong_byte(uint64_t position, uint64_t epoch, const uint8_t *fr
     fail("bytes are torn or out of order", position, epoch);
 }
 
+/* Frames one peek may take: a frame, or a message of several. */
+enum { PEEK_BYTES = FB_MESSAGE_FRAMES_MAX * FB_FRAME_BYTES };
+
 static void check(reader *me, const uint8_t *frame, size_t count, uint64_t word, uint64_t least) {
-    uint8_t wanted[FB_FRAME_BYTES];
+    uint8_t wanted[PEEK_BYTES];
     uint64_t epoch = (uint64_t)fb_epoch(word);
     if ((epoch - least) % FB_EPOCHS >= FB_EPOCHS / 2) {
         fail("stale: read under an epoch older than a flush that had returned", epoch, least);
@@ -163,8 +166,8 @@ static void check(reader *me, const uint8_t *frame, size_t count, uint64_t word,
         me->epochs++;
     }
     fill(wanted, count, me->position, epoch);
-    memset(wanted + count, FB_SILENCE, FB_FRAME_BYTES - count);
-    if (memcmp(wanted, frame, FB_FRAME_BYTES) != 0) {
+    memset(wanted + count, FB_SILENCE, fb_framed(count) - count);
+    if (memcmp(wanted, frame, fb_framed(count)) != 0) {
         name_wrong_byte(me->position, epoch, frame, count);
     }
     me->position += count;
@@ -183,12 +186,23 @@ static void step_back(reader *me) {
     me->rewinds += done != 0;
 }
 
+/* Peek as the bridge does: a frame, or a message of up to three. */
+static size_t peek(uint8_t *to, uint64_t dice, int pad, uint64_t *word) {
+    size_t frames = 1 + (size_t)(dice >> 32) % FB_MESSAGE_FRAMES_MAX;
+    size_t count = frames == 1 ? fb_peek(&ring, to, pad, word)
+                               : fb_peek_frames(&ring, to, frames, pad, word);
+    if (count > frames * FB_FRAME_BYTES || (!pad && count % FB_FRAME_BYTES != 0)) {
+        fail("a peek gave what was not asked for", count, frames);
+    }
+    return count;
+}
+
 static void read_once(reader *me) {
-    uint8_t frame[FB_FRAME_BYTES];
+    uint8_t frame[PEEK_BYTES];
     uint64_t least = fb_load_acquire(&flushed_epoch);
     uint64_t dice = next_random(&me->state);
     uint64_t word, head;
-    size_t count = fb_peek(&ring, frame, dice % 4 == 0, &word);
+    size_t count = peek(frame, dice, dice % 4 == 0, &word);
     if (count == 0) {
         fb_missed(&ring, word);
         if ((word & FB_HOLD) != 0) {
@@ -216,11 +230,11 @@ static void read_once(reader *me) {
 
 /* With everybody at rest, the books must balance and the last epoch must be read to its end. */
 static void settle(reader *me) {
-    uint8_t frame[FB_FRAME_BYTES];
+    uint8_t frame[PEEK_BYTES];
     uint64_t word, readable;
     size_t count;
     fb_set_hold(&ring, 0);
-    while ((count = fb_peek(&ring, frame, 1, &word)) != 0) {
+    while ((count = peek(frame, next_random(&me->state), 1, &word)) != 0) {
         if (!fb_take(&ring, count, word)) {
             fail("a take failed with nobody else there", count, word);
         }

@@ -58,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=1, help="of the jitter (%(default)s)")
     add("--seconds", type=float, default=60.0, help="hang up at the latest then (%(default)s)")
     add("--quiet", type=float, default=5.0, help="hang up when so long quiet (%(default)s)")
+    add(
+        "--parameter",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the stream, such as greeting_protection=played",
+    )
     add("--auth-token", default="", help="sign webhook and upgrade as Twilio does")
     add("--public-url", default="", help="address the signatures are made for")
 
@@ -102,9 +109,23 @@ def plan_of(args: argparse.Namespace) -> CallPlan:
         seed=args.seed,
         seconds_max=args.seconds,
         quiet_seconds=args.quiet,
+        parameters=parameters_of(args.parameter),
         auth_token=args.auth_token,
         public_url=args.public_url,
     )
+
+
+def parameters_of(words: Sequence[str]) -> dict[str, str]:
+    """Read stream parameters.
+
+    Raises:
+        ValueError: one is no NAME=VALUE; the text shows it.
+
+    """
+    for word in words:
+        if not word.partition("=")[0] or "=" not in word:
+            raise ValueError(f"--parameter is {word!r}; give NAME=VALUE")
+    return dict(word.split("=", 1) for word in words)
 
 
 def utterances_of(paths: Sequence[Path], at: Sequence[float]) -> tuple[Utterance, ...]:

@@ -78,6 +78,7 @@ class CallPlan:
         public_url: what Twilio would have been told to call, as `https://host`; signatures are
             computed for it. Empty: the address of `url`.
         webhook_path: where TwiML is asked for; empty asks nowhere.
+        parameters: of the stream (`<Parameter>`), beside those that the TwiML brings.
         call_sid, stream_sid, account_sid: made up when empty.
         on_moment: told of everything in the timeline as soon as it is known, some of it up to
             `timeline.LATE_MS` after it happened; must not block.
@@ -98,6 +99,7 @@ class CallPlan:
     auth_token: str = ""
     public_url: str = ""
     webhook_path: str = "/incoming-call"
+    parameters: dict[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     from_number: str = "+15550100001"
     to_number: str = "+15550100002"

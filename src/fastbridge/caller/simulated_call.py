@@ -106,7 +106,8 @@ class SimulatedCall:
     async def _connect_and_talk(self) -> None:
         plan, record = self._plan, self.record
         answer = await ask_webhook(self._session, plan)
-        record.webhook_status, record.parameters = answer.status, answer.parameters
+        record.webhook_status = answer.status
+        record.parameters = answer.parameters | plan.parameters
         if answer.status == 200:  # noqa: PLR2004  HTTP's OK
             self._say("line", f"webhook answered, {len(answer.parameters)} parameter(s)")
         self._script = self._make_script()

@@ -126,17 +126,18 @@ class Ear:
             self._queue(Frame(a2b_base64(payload), at_ms, is_told=False))
 
     def played(self, message: bytes, head_bytes: int, tail_bytes: int, at_ms: int) -> None:
-        """Take a frame the carrier was sent; at `at_ms` (caller's clock) it begins to play.
+        """Take a message the carrier was sent; at `at_ms` (caller's clock) it begins to play.
 
-        Its base64 stands in the message between head and tail.
+        The base64 of its frames stands in it between head and tail.
         """
         if self.line is None:
             self.line = PlayedLine()
         self.line.put_frame(message, head_bytes, tail_bytes, at_ms)
         if self.path.verdict is None and len(self._voiced_ms) < PROOF_FRAMES:
-            level = measure_base64(message[head_bytes : len(message) - tail_bytes]) & 0xFFFF
-            if level > VOICE_LEVEL:
-                self._voiced_ms.append(at_ms)
+            measured = measure_base64(message[head_bytes : len(message) - tail_bytes])
+            if measured & 0xFFFF > VOICE_LEVEL:
+                end_ms = at_ms + ms_of_bytes(measured >> 16)
+                self._voiced_ms.extend(range(at_ms, end_ms, FRAME_MS))
 
     def _look_for_stillness(self, level: int, at_ms: int) -> None:
         """Find out early that there is no echo to be heard: the AI spoke and nothing came back.

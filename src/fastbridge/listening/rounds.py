@@ -19,9 +19,9 @@ from fastbridge.mulaw import ms_of_bytes
 from fastbridge.silero import WINDOW_BYTES, Listeners, listeners
 
 PRE_ROLL_FRAMES: Final = 8
+"""Frames before a sound that are looked at with it: 160 ms, five windows."""
 FORGET_MS: Final = 8000
 """After so long without a sound the network begins anew."""
-"""Frames before a sound that are looked at with it: 160 ms, five windows."""
 HANGOVER_MS: Final = 300
 """Quiet frames are still looked at so long after a sound, so that its end is seen."""
 

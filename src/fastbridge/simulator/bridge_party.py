@@ -55,7 +55,7 @@ from fastbridge.events import (
     ToolCalled,
     TruncateItem,
 )
-from fastbridge.mulaw import FRAME_BYTES, FRAME_NS, NS_PER_MS
+from fastbridge.mulaw import FRAME_MS, FRAME_NS, NS_PER_MS, bytes_of_ms
 from fastbridge.simulator.agenda import START_NS, Agenda
 from fastbridge.simulator.ai_party import AiParty
 from fastbridge.simulator.caller import BY_CODE
@@ -361,9 +361,11 @@ class BridgeParty:
             message = call.next_message(now_ns)
             if message is None:
                 return
-            count = FRAME_BYTES - (call.playout.padding_bytes - padding)
-            position = ring.read_position - count
             data = b64decode(message[head:-tail])
+            count = len(data) - (call.playout.padding_bytes - padding)
+            kind = "long" if len(data) >= bytes_of_ms(self._settings.message_ms) else "short"
+            self._happened[f"{kind}_messages"] += self._settings.message_ms > FRAME_MS
+            position = ring.read_position - count
             truth.sent(position, count, data, now_ns, is_last=ring.readable_bytes == 0)
             mark = call.take_mark()
             self._send(message, (position, count))

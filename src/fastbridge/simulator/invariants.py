@@ -24,7 +24,7 @@ from fastbridge.events import (
     SubmitOutput,
     TruncateItem,
 )
-from fastbridge.mulaw import FRAME_BYTES, FRAME_NS, NS_PER_MS, SILENCE, bytes_of_ms
+from fastbridge.mulaw import FRAME_BYTES, NS_PER_MS, SILENCE, bytes_of_ms
 from fastbridge.requester import REQUEST_PATIENCE_NS, Slot
 from fastbridge.simulator.truth import FOREVER_NS, Truth
 
@@ -171,7 +171,7 @@ def pace_is_kept(sim: Watched) -> None:
         or not call.stream_sid
         or call.playout.is_held
         or call.playout.ring.readable_bytes < FRAME_BYTES
-        or ahead_ns >= sim.settings.lead_ms * NS_PER_MS - FRAME_NS
+        or ahead_ns >= (sim.settings.lead_ms - sim.settings.message_ms) * NS_PER_MS
         or truth.wire_unplayed >= bytes_of_ms(sim.settings.lead_ms)
         or not sim.is_carrier_free
     )

@@ -68,6 +68,7 @@ def settings_of(worlds: Worlds) -> Settings:
         barge_in=worlds.barge_in or DEFAULTS["barge_in"],
         greeting="Hello." if worlds.greeting else "",
         lead_ms=worlds.lead_ms,
+        message_ms=worlds.message_ms,
         window_frames=worlds.window_frames,
         backlog_seconds_max=worlds.backlog_seconds_max,
         ai_write_limit_bytes=worlds.ai_write_limit_bytes,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastbridge.events import Command
-from fastbridge.mulaw import FRAME_BYTES, FRAME_NS, SILENCE
+from fastbridge.mulaw import FRAME_BYTES, SILENCE, ns_of_bytes
 from fastbridge.simulator.call_ledger import CallLedger
 
 FOREVER_NS: Final = 1 << 62
@@ -272,10 +272,14 @@ class Truth:
     # ----------------------------------------------------------------- the carrier's side
 
     def sent(self, position: int, count: int, data: bytes, now_ns: int, *, is_last: bool) -> None:
-        """Write down a frame that left."""
-        self.step.frames.append(SentFrame(position, count, data, is_last))
-        self.wire_unplayed += FRAME_BYTES
-        self.dry_ns = max(self.dry_ns, now_ns) + FRAME_NS
+        """Write down the frames of a message that left: `count` AI bytes, the rest padding."""
+        for start in range(0, len(data), FRAME_BYTES):
+            end = start + FRAME_BYTES
+            held = min(max(count - start, 0), FRAME_BYTES)
+            is_end = is_last and end >= len(data)
+            self.step.frames.append(SentFrame(position + start, held, data[start:end], is_end))
+        self.wire_unplayed += len(data)
+        self.dry_ns = max(self.dry_ns, now_ns) + ns_of_bytes(len(data))
 
     def cleared(self, now_ns: int, *, is_way_free: bool) -> None:
         """Write down a clear that left: the carrier's buffer counts as empty from here."""
@@ -302,8 +306,9 @@ class Truth:
         self._head_played = 0
 
     def buffered(self, position: int, count: int) -> None:
-        """A frame reached the carrier's buffer."""
-        self.shadow.append((position, count))
+        """A message of `count` AI bytes reached the carrier's buffer, padded to whole frames."""
+        for start in range(0, count, FRAME_BYTES):
+            self.shadow.append((position + start, min(count - start, FRAME_BYTES)))
 
     def played(self, byte_count: int, now_ns: int) -> None:
         """The carrier played so many bytes of what lies in its buffer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -10,6 +11,8 @@ Windows = tuple[tuple[int, int], ...]
 """Intervals `(from_ms, to_ms)` since the beginning."""
 
 NEVER_MS: Final = 1 << 40
+# The longest message and 40 ms: what the settings ask of a lead.
+LEAD_MS_MIN: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ class Worlds:
     chattiness: float = 1.0
     greeting: bool = True
     lead_ms: int = 200
+    message_ms: int = 20
     window_frames: int = 150
     backlog_seconds_max: int = 240
     ai_write_limit_bytes: int = 65_536
@@ -96,7 +100,7 @@ def draw(seed: int, seconds: int) -> Worlds:
     def sometime() -> int:
         return dice.randrange(2_000, max(seconds * 1000, 2_001))
 
-    return Worlds(
+    world = Worlds(
         carrier_way_ms=dice.randint(20, 125),
         carrier_jitter_ms=dice.choice((0, 5, 15, 30)),
         carrier_freezes=_windows(dice, seconds, 1, 50, 300) if rarely(0.25) else (),
@@ -140,6 +144,13 @@ def draw(seed: int, seconds: int) -> Worlds:
         barge_in=dice.choice(("", "", "", "", "", "instant", "server")),
         **_tools(seed),
     )
+    return dataclasses.replace(world, message_ms=_message_ms(seed, world.lead_ms))
+
+
+def _message_ms(seed: int, lead_ms: int) -> int:
+    """Draw the size of messages to the carrier, from dice of its own: one the lead has room for."""
+    dice = Random(f"{seed} message worlds")  # noqa: S311  seeded on purpose
+    return dice.choice((20, 20, 40, 60)) if lead_ms >= LEAD_MS_MIN else 20
 
 
 def _tools(seed: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fastbridge.events import CarrierStarted, CarrierStopped, DigitPressed, MarkEchoed
+from fastbridge.setting_rules import ConfigError, Problem
 
 Arrived = CarrierStarted | MarkEchoed | DigitPressed | CarrierStopped
 # Base64, its length in bytes, its level (mean 14-bit amplitude), the carrier's clock in
@@ -23,6 +24,10 @@ class Dialect(Protocol):
 
     name: str
 
+    @property
+    def message_sizes_ms(self) -> tuple[int, ...]:
+        """Which of 20, 40 and 60 ms of audio the carrier takes in one message."""
+
     def read(self, text: str | bytes, /) -> CallerAudio | Arrived | None:
         """Translate one message; None for what needs no action.
 
@@ -34,7 +39,10 @@ class Dialect(Protocol):
         """
 
     def media_template(self) -> tuple[bytes, bytes]:
-        """Return what stands before and behind the base64 of an audio message to the carrier."""
+        """Return what stands before and behind the base64 of an audio message to the carrier.
+
+        The base64 is that of all its frames, in one piece.
+        """
 
     def clear(self) -> bytes:
         """Return the message that empties the carrier's buffer at once."""
@@ -47,3 +55,18 @@ class Dialect(Protocol):
 
 
 MakeDialect = Callable[[], Dialect]
+
+
+def check_message_size(make: MakeDialect, message_ms: int) -> None:
+    """Refuse a size of messages that a carrier does not take; asked before the first call.
+
+    Raises:
+        ConfigError: with the setting, its value, what the dialect takes, and the fix.
+    """
+    stream = make()
+    if message_ms in stream.message_sizes_ms:
+        return
+    sizes = " or ".join(map(str, stream.message_sizes_ms))
+    allowed = f"{sizes} with the carrier dialect {stream.name!r}"
+    fix = f"set FASTBRIDGE_MESSAGE_MS to {sizes}"
+    raise ConfigError((Problem("FASTBRIDGE_MESSAGE_MS", str(message_ms), allowed, fix),))

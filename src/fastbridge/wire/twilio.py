@@ -85,6 +85,8 @@ class TwilioStream:
     """One media stream: the order of its messages and the names it was given."""
 
     name = "twilio"
+    # Any size is taken and played in the order it comes (Twilio docs: Media messages).
+    message_sizes_ms: tuple[int, ...] = (20, 40, 60)
 
     def __init__(self) -> None:
         self.stream_sid = ""
