@@ -31,6 +31,7 @@ class CallCounters:
     truncates: int = 0
     truncates_refused: int = 0
     deletes: int = 0
+    proofs_missed: int = 0
     responses: int = 0
     responses_failed: int = 0
     responses_empty: int = 0

@@ -182,6 +182,13 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
             f" onset; {e['flushed_bytes'] // BYTES_PER_MS} ms flushed"
         ),
     ),
+    "BargeInTold": (
+        "barge-in",
+        lambda e: (
+            f"the AI is told that {e['heard_ms']} ms were heard,"
+            f" {_ms(e['told_ns'] - e['decided_ns'])} after the decision"
+        ),
+    ),
     "BargeInConfirmed": (
         "barge-in",
         lambda e: (
