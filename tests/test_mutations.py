@@ -268,9 +268,7 @@ class Precaution(NamedTuple):
 
 
 PRECAUTIONS = (
-    Precaution(Playout._doubt, "self._heard = min(self._heard, self._base)", "pass", 3762),
-    Precaution(Playout._count_crossed, "if mark.is_fence:", "if False:", 7233),
-    Precaution(Playout.stalled, "= self.clock.sent_wire_bytes", "= -1", 2207),
+    Precaution(Playout.resume, "self._heard = self.proof.position", "pass", 3762),
     Precaution(Playout.beat, "> STALL_NS", "> 1 << 60", 2275),
 )
 

@@ -141,6 +141,26 @@ def test_a_lost_mark_does_not_hold_up_the_ones_behind_it() -> None:
     assert one.mark_echoed(sent[0], MS) is None
 
 
+def test_a_stall_of_our_own_loop_is_no_jitter_of_the_carrier() -> None:
+    """Echoes that lay unread while the loop stood still teach nothing about the way to the ear."""
+    for has_stood in (False, True):
+        one = playout()
+        put(one, "i", 16_000)
+        echoes: list[tuple[int, str]] = []
+        for ms in range(0, 2_000, 20):
+            is_standing = has_stood and 1_000 < ms < 1_400
+            if not is_standing:
+                one.beat(ms * MS)
+            late_ms = 400 if 1_000 < ms < 1_400 else 0
+            while not is_standing and echoes and echoes[0][0] + late_ms <= ms:
+                one.mark_echoed(echoes.pop(0)[1], ms * MS)
+            if not is_standing and one.next_message(ms * MS) is not None:
+                name = one.take_mark()
+                if name is not None:
+                    echoes.append((one.clock.dry_ns() // MS + 80, name))
+        assert (one.clock.jitter_ns < 100 * MS) is has_stood
+
+
 def test_marks_are_bounded() -> None:
     """A carrier that never echoes costs 256 remembered marks and a counter, not memory."""
     one = playout()

@@ -37,7 +37,6 @@ from fastbridge.events import (
     CallerCleaned,
     CallerFramesLost,
     CancelResponse,
-    CarrierStalled,
     CarrierStarted,
     CarrierStopped,
     ClearCarrier,
@@ -408,7 +407,6 @@ class Bridge:
         if not self._stalled_since_ns:
             self._stalled_since_ns = now_ns
             self._is_stall_counted = False
-            self._handle(CarrierStalled(), now_ns)
         stalled_ns = now_ns - self._stalled_since_ns
         if stalled_ns >= STALL_COUNTED_NS and not self._is_stall_counted:
             self._is_stall_counted = True

@@ -26,7 +26,6 @@ from fastbridge.events import (
     CallerCleaned,
     CallerFramesLost,
     CancelResponse,
-    CarrierStalled,
     CarrierStarted,
     ClearCarrier,
     CommitInput,
@@ -118,7 +117,6 @@ class Call(HeardTalk):
         self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
         self._doors |= {
             MarkEchoed: self._on_mark,
-            CarrierStalled: self._on_stall,
             CallerFramesLost: self._on_frames_lost,
             EchoCancelling: self._on_cancelling,
             CallerCleaned: self._on_cleaned,
@@ -196,9 +194,6 @@ class Call(HeardTalk):
                     was_audible=one.was_audible,
                 )
             )
-
-    def _on_stall(self, _: CarrierStalled, __: int) -> None:
-        self.playout.stalled()
 
     # ----------------------------------------------------------------- the caller speaks
 
@@ -540,7 +535,7 @@ class Call(HeardTalk):
 
     def _resume(self, now_ns: int) -> None:
         """The sound was nothing: go on where the ear was."""
-        rewound = self.playout.resume(now_ns)
+        rewound = self._go_on()
         self.counts.resumes += 1
         self._reject("resumed", now_ns, rewound_bytes=rewound)
 
@@ -561,7 +556,7 @@ class Call(HeardTalk):
     def _withdraw(self, now_ns: int) -> None:
         """The answer went away while a sound was judged: the sound is an ordinary turn."""
         if self.playout.is_held:
-            self.playout.resume(now_ns)
+            self._go_on()
         one = self.judge.close(now_ns, was_noise=False)
         if one is None:
             return

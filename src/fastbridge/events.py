@@ -33,11 +33,6 @@ class MarkEchoed:
 
 
 @dataclass(frozen=True, slots=True)
-class CarrierStalled:
-    """The carrier's socket takes no more: what was sent last lies unsent, or on the way."""
-
-
-@dataclass(frozen=True, slots=True)
 class CallerFramesLost:
     """The carrier's clock went on without the caller's audio: `count` bytes never came."""
 
@@ -234,7 +229,6 @@ class ToolAnswered:
 Event: TypeAlias = (
     CarrierStarted
     | MarkEchoed
-    | CarrierStalled
     | CallerFramesLost
     | EchoCancelling
     | CallerCleaned

@@ -56,6 +56,11 @@ class HeardTalk(ToolTalk):
         )
         self._tell_of(telling)
 
+    def _go_on(self) -> int:
+        """Resume behind what is proven by now; return the bytes stepped back."""
+        self.playout.proof.settle(self.counts.caller_frames)
+        return self.playout.resume()
+
     def _tell_of(self, telling: Telling) -> None:
         """Tell the AI, and let the ledger say the same."""
         self.playout.told(telling.proof.position)

@@ -112,9 +112,6 @@ class Playout:
         self.marks_unknown = 0
         self.marks_overflowed = 0
         self.marks_lost = 0
-        self._is_echo_missing = False
-        # The carrier's socket stood still when so many wire bytes were written; -1: long past.
-        self._stalled_wire_bytes = -1
         # The latest beat, and when our own loop last stood still: from, to.
         self._beat_ns = now_ns
         self._stall = (0, 0)
@@ -131,7 +128,6 @@ class Playout:
         self._items: dict[str, Item] = {}
         self._marks: deque[Mark] = deque()
         self._runs: deque[tuple[int, int, int]] = deque()
-        self._confirmed = 0
         self._heard = 0
         self._last_writer = ""
         self._open: set[str] = set()
@@ -140,17 +136,12 @@ class Playout:
         self._talk_bytes = 0
         self._mark_due: Mark | None = None
         self._dry_counted = True
-        # Marks of older segments up to this wire byte were played before the clear arrived.
-        self._cleared_segment = -1
-        self._cleared_wire_bytes = 0
         self._sent = 0
         # Positions that must never leave again: below the latest flush, and whatever was queued of
         # a response that had brought audio before it. Born: the generation of its first audio.
         self._dead_until = 0
         self._dead_spans: list[tuple[int, int]] = []
         self._births: dict[str, int] = {}
-        # Where the current segment began, and the one before it: heard whatever their marks say.
-        self._base = self._base_before = 0
         # Heard for certain: a mark of its own segment came back before any clear was written. And
         # what is proven beyond that at the latest clear, with the mark right before it.
         self._began_ns = now_ns
@@ -319,19 +310,15 @@ class Playout:
         while self._marks[0] is not mark:
             self._marks.popleft()
         self._marks.popleft()
-        self._is_echo_missing = False
         if mark.segment != self.segment:
             if mark.segment == self.proof.segment and not mark.is_fence:
                 self.proof.mark(mark.position, caller_frames, is_edge=mark.is_edge)
-            self._count_crossed(mark, now_ns)
+            self.marks_ignored += not mark.is_fence
             return None
         self.clock.learn(now_ns - mark.due_ns - self._unread_ns(mark, now_ns))
-        if mark.wire_bytes > self._stalled_wire_bytes:
-            self._stalled_wire_bytes = -1
         if mark.is_fence:
             self.proof.fence()
         else:
-            self._confirmed = max(self._confirmed, min(mark.position, self._sent))
             self._proven = max(self._proven, min(mark.position, self._sent))
         return mark
 
@@ -369,73 +356,7 @@ class Playout:
                 return 0
             self._marks.popleft()
             self.marks_lost += 1
-            self._is_echo_missing = True
         return 0
-
-    def stalled(self) -> None:
-        """Take note that the carrier's socket takes no more: the model runs ahead of the ear.
-
-        It does until the echo of a mark that is written later.
-        """
-        self._stalled_wire_bytes = self.clock.sent_wire_bytes
-
-    def _is_model_ahead(self, now_ns: int) -> bool:
-        """Say whether the model may be ahead of the truth: only marks count then."""
-        is_known_late = self._is_echo_missing or self._stalled_wire_bytes >= 0
-        return self._overdue_ns(now_ns) > 0 or is_known_late
-
-    def _freeze_heard(self, now_ns: int) -> int:
-        """Return, and keep, the heard position at a clear: only what is beyond doubt.
-
-        While the model runs ahead of the truth, only marks count.
-        """
-        heard = self.heard_position(now_ns)
-        if self._is_model_ahead(now_ns):
-            heard = self._heard = min(heard, max(self._confirmed, self._base))
-        return heard
-
-    def _count_crossed(self, mark: Mark, now_ns: int) -> None:
-        """Count a mark that crossed a clear: played only if the model allows it, else cleared.
-
-        One that is late was held up on its way there, and came back by the clear behind it.
-        """
-        if mark.is_fence:
-            return  # its own clear was carried out, and the next one too: no audio stood before it
-        is_on_time = not self._is_late(mark, now_ns)
-        is_latest = mark.segment == self._cleared_segment == self.segment - 1
-        if (
-            is_latest
-            and is_on_time
-            and mark.wire_bytes <= self._cleared_wire_bytes
-            and self.ring.is_held
-        ):
-            self._confirmed = max(self._confirmed, min(mark.position, self._sent))
-            self._heard = max(self._heard, self._confirmed)
-        else:
-            self.marks_ignored += 1
-            if is_latest and not is_on_time:
-                self._doubt()
-
-    def _doubt(self) -> None:
-        """Take back what a hold believed of the ear: a mark should have come before its fence.
-
-        The audio was held up on the way, before anyone could know; only marks count from here.
-        """
-        if self.ring.is_held:
-            self._base = max(self._confirmed, self._base_before)
-            self._heard = min(self._heard, self._base)
-
-    def _doubt_missing(self, now_ns: int) -> None:
-        """Look for marks before the hold's clear that should have come and did not."""
-        for mark in self._marks:
-            if mark.segment == self._cleared_segment and self._is_late(mark, now_ns):
-                self._doubt()
-
-    def _is_late(self, mark: Mark, now_ns: int) -> bool:
-        """Say whether an echo is, or would be, later now than the way back explains."""
-        jitter_ns = self.clock.jitter_ns if self.clock.has_lags else 0
-        waited_ns = now_ns - mark.due_ns - self._unread_ns(mark, now_ns)
-        return waited_ns > self.clock.lowest_lag_ns + ECHO_SLACK_NS + jitter_ns
 
     def _count_underrun(self, now_ns: int) -> None:
         """Count once when the carrier ran dry although a response still brings audio."""
@@ -450,7 +371,7 @@ class Playout:
     def heard_position(self, now_ns: int) -> int:
         """Return the position up to which the caller has heard the AI, never too far."""
         wire = self.clock.played(now_ns - self.clock.ear_delay_ns)
-        self._heard = max(self._heard, self._confirmed, self._position_of(wire))
+        self._heard = max(self._heard, self._proven, self._position_of(wire))
         return self._heard
 
     def look(self, now_ns: int) -> tuple[int, int, int]:
@@ -461,7 +382,7 @@ class Playout:
         For whoever looks on: a look may not change what a replay of the call would find.
         """
         wire = self.clock.played(now_ns - self.clock.ear_delay_ns)
-        heard = max(self._heard, self._confirmed)
+        heard = max(self._heard, self._proven)
         if self._runs:
             begun = (run for run in reversed(self._runs) if run[0] <= wire)
             start_wire, start, length = next(begun, self._runs[0])
@@ -481,7 +402,7 @@ class Playout:
     @property
     def position_heard(self) -> int:
         """Return the position up to which was heard, as last looked at; asking moves nothing."""
-        return max(self._heard, self._confirmed)
+        return max(self._heard, self._proven)
 
     @property
     def heard_bytes(self) -> int:
@@ -499,6 +420,8 @@ class Playout:
         out, and not lost, the talkspurt is not over.
         """
         written = self.ring.write_position
+        if self.ring.is_held:
+            return written > self.proof.position
         # Nothing is heard that was not sent: what was never sent needs no look at the clock.
         if written > self._sent or (
             written > self._heard and written > self.heard_position(now_ns)
@@ -570,16 +493,9 @@ class Playout:
     def hold(self, now_ns: int) -> Mark:
         """Send nothing more; return the fence that belongs behind the carrier's `clear`.
 
-        The heard position freezes; marks that were under way to us and that the model allows may
-        still raise it, until the fence.
+        Where the ear is freezes as the model has it; a resume goes by what is proven by then.
         """
-        self._base_before = self._base
-        self._base = self._freeze_heard(now_ns)
-        jitter_ns = self.clock.jitter_ns if self.clock.has_lags else 0
-        self._cleared_segment = self.segment
-        self._cleared_wire_bytes = self.clock.played(now_ns - jitter_ns)
-        if self._is_model_ahead(now_ns):
-            self._cleared_wire_bytes = 0  # the model runs ahead of the truth: no mark is believed
+        self.heard_position(now_ns)
         self._prove(now_ns)
         self.ring.hold()
         self.holds += 1
@@ -587,14 +503,13 @@ class Playout:
         self._forget_sent(now_ns)
         return self.fence(now_ns)
 
-    def resume(self, now_ns: int) -> int:
+    def resume(self) -> int:
         """Go on where the ear was, a little earlier at a quiet frame; return bytes stepped back.
 
-        Not one sample is missing; at most `BACK_UP_BYTES` beyond the heard position repeat.
+        The ear was where it is proven to have been. Not one sample is missing; at most
+        `BACK_UP_BYTES` before that position repeat.
         """
-        self._doubt_missing(now_ns)
-        # What is proven since then need not be repeated, whatever was doubted.
-        self._heard = max(self._heard, self.proof.position)
+        self._heard = self.proof.position
         unheard = self.ring.read_position - self._heard
         if unheard <= 0 and self.ring.write_position == self.ring.read_position:
             return self.ring.resume(0)  # everything was heard: nothing goes on
@@ -647,9 +562,7 @@ class Playout:
         positions go on where the flushed bytes ended.
         """
         was_held = self.ring.is_held
-        if was_held:
-            self._doubt_missing(now_ns)
-        heard = self._heard if was_held else self._freeze_heard(now_ns)
+        heard = self.heard_position(now_ns)
         if not was_held:
             self._prove(now_ns)
         still_open = set(self._newest_open.values())
@@ -664,13 +577,11 @@ class Playout:
         self._newest_open.clear()
         self._open.clear()
         self._last_writer = ""
-        self._is_echo_missing = False
         self.never_heard_bytes += self.ring.write_position - heard
         self._dead_until = self.ring.write_position
         self._dead_spans = [(0, self._dead_until)]
         # Whatever was not heard never will be: the ear is as far as the ring.
-        self._confirmed = self._heard = self._sent = self.ring.write_position
-        self._base = self._base_before = self._proven = self._heard
+        self._proven = self._heard = self._sent = self.ring.write_position
         return flushed, cut
 
     def told(self, position: int) -> None:

@@ -155,7 +155,6 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "bridge",
         lambda e: f"the echo canceller {'works' if e['is_on'] else 'stops'}",
     ),
-    "CarrierStalled": ("fault", lambda _: "the carrier's socket takes no more"),
     "EchoMeasured": (
         "bridge",
         lambda e: (

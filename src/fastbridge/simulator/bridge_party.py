@@ -28,7 +28,6 @@ from fastbridge.events import (
     CallerCleaned,
     CallerFramesLost,
     CancelResponse,
-    CarrierStalled,
     CarrierStarted,
     CarrierStopped,
     ClearCarrier,
@@ -374,7 +373,6 @@ class BridgeParty:
         """The carrier does not read: wait with the ring, give up after 5 s."""
         if not self._stalled_since_ns:
             self._stalled_since_ns = now_ns
-            self._handle(CarrierStalled())
         if now_ns - self._stalled_since_ns >= STALL_FATAL_NS and not self.call.has_ended:
             self._happened["carrier_stalled"] += 1
             self.carrier.close()
