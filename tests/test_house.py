@@ -26,7 +26,9 @@ FLOORS = {
     "config": 0.5,  # on top of the rules it is written in
     "dotenv": 0.5,
     "prompt": 0,
+    "ear_proof": 0.5,
     "playout": 1,
+    "telling": 1.5,
     "amends": 2,
     "echo_guard": 2,
     "talk": 1,
@@ -42,6 +44,7 @@ FLOORS = {
     "function_calls": 1,
     "answering": 3,
     "tool_talk": 3.25,  # on top of answering, which it extends
+    "heard_talk": 3.4,  # on top of tool_talk, which it extends
     "call": 3.5,  # on top of tool_talk, which it extends
     "wire": 3,
     "worlds": 3,

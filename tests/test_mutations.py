@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from fastbridge.call import Call
-from fastbridge.playout import HeardItem, Playout
+from fastbridge.ear_proof import EarProof
+from fastbridge.playout import Playout
 from fastbridge.requester import Requester
 from fastbridge.simulator import InvariantBroken, simulate
 from fastbridge.simulator.invariants import AT_THE_END, RULES
 from fastbridge.simulator.worlds import Worlds, draw
+from fastbridge.telling import HeardItem
 from fastbridge.wire import realtime
 from fastbridge.wire.twilio import TwilioStream
 from fastbridge.worlds import carrier_message
@@ -55,7 +57,7 @@ MUTATIONS = (
     Mutation(
         "silence_is_at_once",
         Call._hold,
-        "self._commands.append(ClearCarrier(fence.name))",
+        "self._commands.append(ClearCarrier(fence.name, self.playout.edge))",
         "fence.name",
         {"barge_in": "reversible"},
     ),
@@ -116,6 +118,20 @@ MUTATIONS = (
         HeardItem.heard_ms,
         "return ms_of_bytes(self.heard_bytes)",
         "return ms_of_bytes(self.received_bytes)",
+    ),
+    Mutation(
+        "truncate_is_true",
+        EarProof.settle,
+        ">= FRAMES_APART",
+        ">= 0",
+        {"barge_in": "instant", "sound_stalls": 1.0},
+    ),
+    Mutation(
+        "truncate_is_true",
+        Playout._prove,
+        "EarProof(self.segment, self._proven, is_awaited=is_awaited)",
+        "EarProof(self.segment, self._heard, is_awaited=is_awaited)",
+        {"barge_in": "instant", "sound_stalls": 1.0},
     ),
     Mutation(
         "speaking_is_derived",
@@ -252,9 +268,7 @@ class Precaution(NamedTuple):
 
 
 PRECAUTIONS = (
-    Precaution(Playout._doubt, "self._heard = min(self._heard, self._base)", "pass", 3762),
-    Precaution(Playout._count_crossed, "if mark.is_fence:", "if False:", 7233),
-    Precaution(Playout.stalled, "= self.clock.sent_wire_bytes", "= -1", 2207),
+    Precaution(Playout.resume, "self._heard = self.proof.position", "pass", 3762),
     Precaution(Playout.beat, "> STALL_NS", "> 1 << 60", 2275),
 )
 

@@ -181,6 +181,8 @@ class VirtualCall:
             if isinstance(command, events.ClearCarrier):
                 self.ear.cut(self.call.due_ms(self.now_ns))
                 commanded_ms = self.now_ms
+                if command.edge:
+                    self._send(self.stream.mark(command.edge))
                 self._send(self.stream.clear(), lambda at=commanded_ms: self._cleared(at))  # type: ignore[misc]
                 self._send(self.stream.mark(command.fence))
             elif isinstance(command, events.AppendCallerAudio):

@@ -5,7 +5,8 @@ from libc.stdint cimport int64_t
 
 cdef enum:
     ANCHORS = 64
-    LAGS = 16
+    # A mark every 60 ms: the echoes of 1.6 s.
+    LAGS = 26
     ARRIVALS = 1024
     BLOCKS = 8
 

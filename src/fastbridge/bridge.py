@@ -25,7 +25,7 @@ from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
 from fastbridge.call_summary import summary_fields
 from fastbridge.config import Settings
-from fastbridge.decision_record import decision_fields, ms_of
+from fastbridge.decision_record import decision_fields, ms_of, told_fields
 from fastbridge.events import (
     AiErrored,
     AiLost,
@@ -33,10 +33,10 @@ from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
+    BargeInTold,
     CallerCleaned,
     CallerFramesLost,
     CancelResponse,
-    CarrierStalled,
     CarrierStarted,
     CarrierStopped,
     ClearCarrier,
@@ -411,7 +411,6 @@ class Bridge:
         if not self._stalled_since_ns:
             self._stalled_since_ns = now_ns
             self._is_stall_counted = False
-            self._handle(CarrierStalled(), now_ns)
         stalled_ns = now_ns - self._stalled_since_ns
         if stalled_ns >= STALL_COUNTED_NS and not self._is_stall_counted:
             self._is_stall_counted = True
@@ -514,7 +513,12 @@ class Bridge:
         self._flushed_ns = time.monotonic_ns()  # the ring is silent: what follows is the wire
         if self._ear is not None:
             self._ear.cut(self.call.due_ms(time.monotonic_ns()))
-        self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
+        clear, fence = self.stream.clear(), self.stream.mark(command.fence)
+        if command.edge:
+            self.carrier.send(self.stream.mark(command.edge), clear)
+            self.carrier.send(fence)
+        else:
+            self.carrier.send(clear, fence)
         self._cleared_ns = time.monotonic_ns()
 
     def _do_mark(self, command: SendMark) -> None:
@@ -613,6 +617,9 @@ class Bridge:
     def _do_held(self, command: BargeInHeld) -> None:
         self.worker.totals.fell_silent(command, self._flushed_ns, self._cleared_ns)
 
+    def _do_told(self, command: BargeInTold) -> None:
+        self.log.info("barge-in told", fields=told_fields(command))
+
     def _do_confirmed(self, command: BargeInConfirmed) -> None:
         silence_ns = self.worker.totals.confirmed(command, self._cleared_ns)
         self.silence_worst_ns = max(self.silence_worst_ns, silence_ns)
@@ -642,6 +649,7 @@ _NAMES: Final[dict[type, str]] = {
     Noted: "note",
     BargeInDecided: "decided",
     BargeInHeld: "held",
+    BargeInTold: "told",
     BargeInConfirmed: "confirmed",
 }
 _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {

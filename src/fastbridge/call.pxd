@@ -5,10 +5,10 @@ from libc.stdint cimport int64_t
 from fastbridge._clocks cimport InputClock
 from fastbridge.barge_in cimport Judge
 from fastbridge.caller_delay cimport DelayLine
-from fastbridge.tool_talk cimport ToolTalk
+from fastbridge.heard_talk cimport HeardTalk
 
 
-cdef class Call(ToolTalk):
+cdef class Call(HeardTalk):
     cdef public InputClock caller_clock
     cdef public Judge judge
     cdef public DelayLine line

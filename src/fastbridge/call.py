@@ -27,7 +27,6 @@ from fastbridge.events import (
     CallerCleaned,
     CallerFramesLost,
     CancelResponse,
-    CarrierStalled,
     CarrierStarted,
     ClearCarrier,
     CommitInput,
@@ -42,11 +41,12 @@ from fastbridge.events import (
     TranscriptHeard,
 )
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
+from fastbridge.heard_talk import HeardTalk
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
 from fastbridge.speech import EnergyRules, Spurt, Stage, rules_for
 from fastbridge.talk import Act, Candidate, Cue, State
-from fastbridge.tool_talk import ToolTalk
+from fastbridge.telling import Telling
 
 __all__ = ["Call", "history_frames"]
 
@@ -82,7 +82,7 @@ class _Clear:
     sound: Candidate
 
 
-class Call(ToolTalk):
+class Call(HeardTalk):
     """One bridged call: the answers, and the caller who may interrupt them."""
 
     def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
@@ -118,7 +118,6 @@ class Call(ToolTalk):
         self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
         self._doors |= {
             MarkEchoed: self._on_mark,
-            CarrierStalled: self._on_stall,
             CallerFramesLost: self._on_frames_lost,
             EchoCancelling: self._on_cancelling,
             CallerCleaned: self._on_cleaned,
@@ -132,6 +131,7 @@ class Call(ToolTalk):
 
     def _tick_sound(self, now_ns: int) -> None:
         """Run the deadlines of the sound that is being judged, and of a turn nobody ended."""
+        self._tell_if_due(now_ns)
         if now_ns >= self._turn_due_ns:
             if self.rules is not None and self.rules.stage is not Stage.QUIET:
                 self._turn_due_ns = now_ns + TURN_PATIENCE_NS  # the caller is still speaking
@@ -161,6 +161,7 @@ class Call(ToolTalk):
         return now_ns < self._heard_until_ns or self._turn_due_ns != NEVER_NS
 
     def _forget_sound(self, now_ns: int) -> None:
+        self._telling = None
         self.judge.close(now_ns, was_noise=False)
 
     def _hear_level(self, count: int, level: int, now_ns: int) -> None:
@@ -173,7 +174,8 @@ class Call(ToolTalk):
             self._level(level, now_ns)
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
-        mark = self.playout.mark_echoed(event.name, now_ns)
+        mark = self.playout.mark_echoed(event.name, now_ns, self.counts.caller_frames)
+        self._tell_if_proven(now_ns)
         if mark is not None and self.wait.kind and mark.due_ns > self.playout.talk_start_ns:
             playout = self.playout
             self.wait.heard(playout.talk_start_ns, playout.clock.lowest_lag_ns)
@@ -193,9 +195,6 @@ class Call(ToolTalk):
                     was_audible=one.was_audible,
                 )
             )
-
-    def _on_stall(self, _: CarrierStalled, __: int) -> None:
-        self.playout.stalled()
 
     # ----------------------------------------------------------------- the caller speaks
 
@@ -497,6 +496,8 @@ class Call(ToolTalk):
             self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
+            else:
+                self._tell_heard(now_ns)  # it answers by itself, from here on
 
     # ----------------------------------------------------------------- verdicts
 
@@ -530,12 +531,12 @@ class Call(ToolTalk):
         one.silent_ns = now_ns
         self.counts.holds += 1
         self._clear = _Clear(fence.name, self.generation, one)
-        self._commands.append(ClearCarrier(fence.name))
+        self._commands.append(ClearCarrier(fence.name, self.playout.edge))
         self._commands.append(BargeInHeld(one.onset_ns, one.trigger_ns, now_ns, one.number))
 
     def _resume(self, now_ns: int) -> None:
         """The sound was nothing: go on where the ear was."""
-        rewound = self.playout.resume(now_ns)
+        rewound = self._go_on()
         self.counts.resumes += 1
         self._reject("resumed", now_ns, rewound_bytes=rewound)
 
@@ -556,7 +557,7 @@ class Call(ToolTalk):
     def _withdraw(self, now_ns: int) -> None:
         """The answer went away while a sound was judged: the sound is an ordinary turn."""
         if self.playout.is_held:
-            self.playout.resume(now_ns)
+            self._go_on()
         one = self.judge.close(now_ns, was_noise=False)
         if one is None:
             return
@@ -577,7 +578,7 @@ class Call(ToolTalk):
 
         Flush (ring, backlog, ledger, generation) -> carrier `clear` and fence mark, unless a
         hold has sent them -> cancel by id -> truncate what was partly heard, delete what was not
-        heard at all.
+        heard at all, now or as soon as the carrier has proved it.
         """
         one = self.judge.close(now_ns, was_noise=False)
         assert one is not None  # noqa: S101  the judge commits a candidate only
@@ -586,11 +587,13 @@ class Call(ToolTalk):
         known = self.playout.item_ids
         one.was_audible = one.was_audible or self.playout.is_audible(now_ns)
         self.wait.forget()
-        flushed, items = self.playout.flush(now_ns)
+        self._tell_heard(now_ns)  # of the answer before, should that still wait
+        flushed, cut = self.playout.flush(now_ns)
+        telling = self._cut_off(cut, one.number, now_ns)
         if not was_held:
             fence = self.playout.fence(now_ns)
             one.silent_ns = now_ns
-            self._commands.append(ClearCarrier(fence.name))
+            self._commands.append(ClearCarrier(fence.name, self.playout.edge))
             self._clear = _Clear(fence.name, self.generation, one)
         self.requester.withdraw(now_ns)
         self._again_due_ns = NEVER_NS
@@ -603,14 +606,13 @@ class Call(ToolTalk):
             self._turn_due_ns = now_ns + TURN_PATIENCE_NS + REPORT_PATIENCE_NS
         self.counts.barge_ins += 1
         self.counts.flushed_bytes += flushed
-        heard_ms = ms_of_bytes(sum(item.heard_bytes for item in items))
         self._record(
-            one, "committed", one.reason, now_ns, heard_ms=heard_ms, flushed=flushed, label=label
+            one, "committed", one.reason, now_ns, telling=telling, flushed=flushed, label=label
         )
-        amends = self._amends.cut(items, known, dead)
+        self._amends.cut(known, dead)
         for response_id in dead:
             self._kill(response_id)
-        self._tell(amends)
+        self._tell_or_wait(telling)
         if self._may_stay:
             self._stay()
         self._answer_early(one, now_ns)
@@ -622,7 +624,7 @@ class Call(ToolTalk):
         reason: str,
         now_ns: int,
         *,
-        heard_ms: int = 0,
+        telling: Telling | None = None,
         flushed: int = 0,
         rewound_bytes: int = 0,
         label: str = "",
@@ -642,7 +644,7 @@ class Call(ToolTalk):
                 trigger_ns=one.trigger_ns,
                 decided_ns=now_ns,
                 generation=self.generation,
-                heard_ms=heard_ms,
+                heard_ms=0 if telling is None else telling.heard_ms,
                 flushed_bytes=flushed,
                 label=label or self.label(now_ns),
                 speech_ms=speech_ms,
@@ -656,6 +658,7 @@ class Call(ToolTalk):
                 echo_loss_db=echo.loss_db,
                 silent_ns=one.silent_ns,
                 confirmed_ns=one.confirmed_ns,
+                told_ns=now_ns if telling is not None and telling.is_proven else 0,
             )
         )
 

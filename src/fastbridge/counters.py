@@ -30,6 +30,7 @@ class CallCounters:
         self.truncates = 0
         self.truncates_refused = 0
         self.deletes = 0
+        self.proofs_missed = 0
         self.responses = 0
         self.responses_failed = 0
         self.responses_empty = 0

@@ -33,11 +33,6 @@ class MarkEchoed:
 
 
 @dataclass(frozen=True, slots=True)
-class CarrierStalled:
-    """The carrier's socket takes no more: what was sent last lies unsent, or on the way."""
-
-
-@dataclass(frozen=True, slots=True)
 class CallerFramesLost:
     """The carrier's clock went on without the caller's audio: `count` bytes never came."""
 
@@ -234,7 +229,6 @@ class ToolAnswered:
 Event: TypeAlias = (
     CarrierStarted
     | MarkEchoed
-    | CarrierStalled
     | CallerFramesLost
     | EchoCancelling
     | CallerCleaned
@@ -340,9 +334,13 @@ class SendMark:
 
 @dataclass(frozen=True, slots=True)
 class ClearCarrier:
-    """Empty the carrier's buffer, then send the fence mark that proves it."""
+    """Empty the carrier's buffer, then send the fence mark that proves it.
+
+    `edge`: a mark to be sent right before the clear; "": no mark is out that it could send back.
+    """
 
     fence: str
+    edge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +391,9 @@ class BargeInDecided:
     only the AI heard it), and what the echo probe knew: `has_echo`, `echo_delay_ms`,
     `echo_loss_db`. Stages: `onset_ns`, `trigger_ns` (the sound was reported), `silent_ns` (nothing
     leaves the ring from here; 0: it never fell silent), `confirmed_ns` (the carrier's proof; 0:
-    not yet, `BargeInConfirmed` follows if there was a `clear`), `decided_ns`.
+    not yet, `BargeInConfirmed` follows if there was a `clear`), `decided_ns`, `told_ns` (the AI
+    was told of a commit that `heard_ms` were heard; 0: not yet, `heard_ms` is what is proven so
+    far, and `BargeInTold` follows unless the call ends).
     """
 
     outcome: str
@@ -416,6 +416,7 @@ class BargeInDecided:
     echo_loss_db: float = 0.0
     silent_ns: int = 0
     confirmed_ns: int = 0
+    told_ns: int = 0
 
 
 REASONS: Final = {
@@ -449,6 +450,22 @@ class BargeInConfirmed:
     was_audible: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class BargeInTold:
+    """The AI was told how much was heard of the answer that a commit ended, after the decision.
+
+    `is_proven`: the carrier had proved all there is to prove; else an answer was asked for, or
+    the patience was over, and only what was proven by then was told.
+    """
+
+    generation: int
+    candidate: int
+    heard_ms: int
+    decided_ns: int
+    told_ns: int
+    is_proven: bool
+
+
 Command: TypeAlias = (
     ConnectAi
     | ConfigureAi
@@ -467,5 +484,6 @@ Command: TypeAlias = (
     | Noted
     | BargeInHeld
     | BargeInDecided
+    | BargeInTold
     | BargeInConfirmed
 )

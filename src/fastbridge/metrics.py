@@ -56,7 +56,7 @@ SPANS: Final = ("made", "exported", "failed", "refused")
 SAME: Final = (
     *("caller_frames", "bad_deltas", "backlog_full", "frames_sent", "holds", "resumes"),
     *("flushed_bytes", "truncates", "truncates_refused", "responses", "responses_failed"),
-    "responses_empty",
+    *("responses_empty", "proofs_missed"),
     *("responses_repeated", "responses_dead_at_birth", "requests_lost", "turns_forced"),
     *("answers_retried", "transcripts", "transcripts_failed", "transcripts_late"),
     *("ai_errors_benign", "tool_calls", "tool_calls_unrun", "tool_calls_ignored"),

@@ -6,22 +6,21 @@ from fastbridge._clocks cimport CarrierClock
 
 
 cdef class Playout:
-    cdef public object ring
+    cdef public object ring, proof
     cdef public CarrierClock clock
-    cdef public int64_t lead_bytes, generation, segment, underruns, holds, resent_bytes
-    cdef public int64_t marks_ignored, marks_unknown, marks_overflowed, marks_lost
+    cdef public int64_t lead_bytes, message_bytes, generation, segment, underruns, holds
+    cdef public int64_t marks_ignored, marks_unknown, marks_overflowed, marks_lost, resent_bytes
     cdef public int64_t history_pauses, padding_bytes, stale_frames_sent, never_heard_bytes
     cdef public int64_t talk_start_ns, previous_talk_end_ns
-    cdef public int64_t _history_bytes, _stalled_wire_bytes, _beat_ns, _confirmed, _heard
-    cdef public int64_t _unmarked_bytes, _talk_bytes, _cleared_segment, _cleared_wire_bytes
-    cdef public int64_t _sent, _dead_until, _base, _base_before
-    cdef public bint _is_echo_missing, _dry_counted
+    cdef public int64_t _history_bytes, _beat_ns, _heard, _proven, _believed, _began_ns
+    cdef public int64_t _unmarked_bytes, _talk_bytes, _sent, _dead_until
+    cdef public bint _dry_counted
+    cdef public str edge, _last_writer
     cdef public object _stall, _epoch, _mark_due
     cdef public object _items, _marks, _runs, _open, _newest_open, _dead_spans, _births
-    cdef public str _last_writer
 
     cpdef next_message(self, int64_t now_ns)
-    cpdef bint _is_history_full(self, int64_t now_ns) except -1
+    cpdef bint _is_history_full(self, int64_t size, int64_t now_ns) except -1
     cpdef void _book(self, int64_t position, int64_t count, int64_t now_ns) except *
     cpdef bint _continues(self, int64_t wire, int64_t position) except -1
     cpdef take_mark(self)

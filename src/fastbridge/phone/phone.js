@@ -252,7 +252,7 @@ function describe(all, outcome) {
   if (all.own !== null) parts.push(`silent at your ear after ${Math.round(all.own)} ms`);
   if (all.server !== null) parts.push(`server: ${Math.round(all.server)} ms`);
   const small = document.createElement("small");
-  if (outcome === "committed") small.textContent = `${seconds(all.flushed_ms)} of queued answer thrown away; the AI was told that you heard ${all.heard_ms} ms of it`;
+  if (outcome === "committed") small.textContent = `${seconds(all.flushed_ms)} of queued answer thrown away; the AI ${all.heard_ms === undefined ? "is told what you heard of it as soon as that is proven" : `was told that you heard ${all.heard_ms} ms of it`}`;
   else if (outcome === "resumed") small.textContent = `${all.speech_ms} ms of sound (${all.reason.replace("_", " ")}); ${all.rewound_ms} ms stepped back, nothing lost`;
   return [bold, ` ${parts.join(", ")}`, small];
 }

@@ -25,10 +25,10 @@ from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
+    BargeInTold,
     CallerCleaned,
     CallerFramesLost,
     CancelResponse,
-    CarrierStalled,
     CarrierStarted,
     CarrierStopped,
     ClearCarrier,
@@ -376,7 +376,6 @@ class BridgeParty:
         """The carrier does not read: wait with the ring, give up after 5 s."""
         if not self._stalled_since_ns:
             self._stalled_since_ns = now_ns
-            self._handle(CarrierStalled())
         if now_ns - self._stalled_since_ns >= STALL_FATAL_NS and not self.call.has_ended:
             self._happened["carrier_stalled"] += 1
             self.carrier.close()
@@ -536,7 +535,9 @@ class BridgeParty:
             self._owe(self._agenda.now_ns)
 
     def _do_clear(self, command: ClearCarrier) -> None:
-        self._truth.cleared(self._agenda.now_ns, is_way_free=self.is_way_free)
+        self._truth.cleared(self._agenda.now_ns)
+        if command.edge:
+            self._send(self.stream.mark(command.edge))
         self._send(self.stream.clear())
         self._send(self.stream.mark(command.fence))
         self._note("clear")
@@ -593,6 +594,8 @@ class BridgeParty:
     def _do_delete(self, command: DeleteItem) -> None:
         if command.item_id == self._owed_item:
             self._truth.owed_since_ns = FOREVER_NS
+        if command.item_id in self._truth.spans:
+            self._truth.claim(command.item_id, 0)
         self._tell_ai(realtime.item_delete(command.item_id))
 
     def _do_run(self, command: RunTool) -> None:
@@ -605,6 +608,11 @@ class BridgeParty:
         self._truth.calls.submitted(command.call_id, self._agenda.now_ns)
         self._note(f"output of {command.call_id}")
         self._tell_ai(realtime.tool_output(command.call_id, command.output))
+
+    def _do_told(self, command: BargeInTold) -> None:
+        self._happened["proofs" if command.is_proven else "proofs_missed"] += 1
+        late_ms = (command.told_ns - command.decided_ns) // NS_PER_MS
+        self._note(f"the AI is told {late_ms} ms later: heard {command.heard_ms} ms")
 
     def _do_close_carrier(self, command: CloseCarrier) -> None:
         self._note(f"closed: {command.reason}")
@@ -646,6 +654,7 @@ class BridgeParty:
         CloseAi: _do_close_ai,
         BargeInHeld: _do_held,
         BargeInDecided: _do_nothing,
+        BargeInTold: _do_told,
         BargeInConfirmed: _do_nothing,
         Noted: _do_nothing,
     }

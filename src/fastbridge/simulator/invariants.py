@@ -261,8 +261,7 @@ def truncate_is_true(sim: Watched) -> None:
         if truth.owner.get(claim.item_id) in truth.spared:
             # Refused behind a full backlog: the AI is told how much of it there is at all.
             heard = claim.received_bytes
-        slack = 0 if claim.is_way_free else bytes_of_ms(sim.settings.lead_ms)
-        if claimed > heard + slack or claimed > claim.received_bytes:
+        if claimed > heard or claimed > claim.received_bytes:
             sim.broken(
                 "truncate_is_true",
                 item=claim.item_id,

@@ -28,6 +28,9 @@ class Worlds:
     carrier_freezes: Windows = ()
     carrier_pauses: Windows = ()
     """The carrier's socket takes nothing: the bridge's transport fills up."""
+    sound_stalls: float = 0.0
+    """Of the caller's sounds, those just before whose barge-in the way to the carrier, or its
+    socket, begins to stand still."""
     carrier_lost_ms: int = NEVER_MS
     carrier_stops_ms: int = NEVER_MS
     caller_frame_loss: float = 0.0
@@ -90,6 +93,27 @@ def _windows(dice: Random, seconds: int, count: int, shortest: int, longest: int
     return tuple(spans)
 
 
+# A stall begins so long before or after a sound; a barge-in follows the sound by 50 to 150 ms.
+STALL_BEGINS_MS: Final = (-350, 150)
+STALL_MS: Final = (50, 600)
+STALLS_APART_MS: Final = 2_500
+
+
+def stalls_at(sounds_ms: list[int], dice: Random, chance: float) -> tuple[Windows, Windows]:
+    """Return freezes of the way to the carrier, and pauses of its socket, around some sounds."""
+    freezes: list[tuple[int, int]] = []
+    pauses: list[tuple[int, int]] = []
+    free_ms = 0
+    for sound_ms in sounds_ms:
+        begin = max(sound_ms + dice.randint(*STALL_BEGINS_MS), 0)
+        end = begin + dice.randint(*STALL_MS)
+        kind = freezes if dice.random() < 0.5 else pauses  # noqa: PLR2004  an even coin
+        if dice.random() < chance and begin >= free_ms:
+            kind.append((begin, end))
+            free_ms = end + STALLS_APART_MS
+    return tuple(freezes), tuple(pauses)
+
+
 def draw(seed: int, seconds: int) -> Worlds:
     """Return the world of a seed: round trips of 40-250 ms and 50-400 ms, and all the trouble."""
     dice = Random(f"{seed} worlds")  # noqa: S311  seeded on purpose
@@ -142,6 +166,7 @@ def draw(seed: int, seconds: int) -> Worlds:
         call_seconds_max=dice.randint(5, max(seconds, 6)) if rarely(0.06) else 3_300,
         detector=dice.choice(("silero", "silero", "silero", "energy", "server")),
         barge_in=dice.choice(("", "", "", "", "", "instant", "server")),
+        sound_stalls=Random(f"{seed} sound stall worlds").choice((0.0, 0.0, 0.0, 0.5)),  # noqa: S311
         **_tools(seed),
     )
     return dataclasses.replace(world, message_ms=_message_ms(seed, world.lead_ms))
