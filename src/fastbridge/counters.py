@@ -27,6 +27,7 @@ class CallCounters:
     holds: int = 0
     resumes: int = 0
     barge_ins_ignored: int = 0
+    decisions_late: int = 0
     flushed_bytes: int = 0
     truncates: int = 0
     truncates_refused: int = 0

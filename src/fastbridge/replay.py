@@ -156,6 +156,10 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         lambda e: f"the echo canceller {'works' if e['is_on'] else 'stops'}",
     ),
     "CarrierStalled": ("fault", lambda _: "the carrier's socket takes no more"),
+    "EarsBehind": (
+        "bridge",
+        lambda e: f"our own ears are {'late' if e['is_behind'] else 'in time again'}",
+    ),
     "EchoMeasured": (
         "bridge",
         lambda e: (
