@@ -138,10 +138,10 @@ def every_third(late_ms: int) -> Lateness:
 
 
 TROUBLES = {
-    **{f"{ms} ms late": steady(ms) for ms in (200, 300, 400, 600, 1000, 1500, 2000, 3000)},
-    **{f"bursts of {ms} ms": bursts(ms) for ms in (300, 500, 900, 1700)},
-    **{f"{count} windows only": first_only(count) for count in (1, 2, 4, 20)},
-    **{f"a third, {ms} ms late": every_third(ms) for ms in (0, 400, 1200)},
+    **{f"{ms} ms late": steady(ms) for ms in (200, 400, 1000, 2000, 3000)},
+    **{f"bursts of {ms} ms": bursts(ms) for ms in (300, 900)},
+    **{f"{count} windows only": first_only(count) for count in (1, 4)},
+    **{f"a third, {ms} ms late": every_third(ms) for ms in (400, 1200)},
 }
 # Loud throughout, or words with dips between them, as speech has.
 SPEECH = {
@@ -178,7 +178,7 @@ def test_nobody_but_our_late_ears_hears_the_caller(
     assert story.answers_asked == 1
 
 
-@pytest.mark.parametrize("ai_ms", [NEVER, 40, AI_WAY_MS, 250])
+@pytest.mark.parametrize("ai_ms", [NEVER, AI_WAY_MS])
 @pytest.mark.parametrize("late", TROUBLES.values(), ids=TROUBLES)
 def test_late_ears_end_the_answer_for_a_cough(late: Lateness, ai_ms: int) -> None:
     """A short sound ends no answer, however late our ears are: loudness, or the AI, ends it."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fastbridge.call import Call
+from fastbridge.evidence import Evidence
 from fastbridge.playout import HeardItem, Playout
 from fastbridge.requester import Requester
 from fastbridge.simulator import InvariantBroken, simulate
@@ -25,6 +26,15 @@ from fastbridge.worlds import carrier_message
 
 SEEDS = 60
 SECONDS = 30
+# Our own ears hear 60 ms of each 3 s in time, and the rest in bursts, or never.
+DEAF = {
+    "barge_in": "reversible",
+    "detector": "silero",
+    "detector_starved": tuple((at, at + 3_000) for at in range(200, 1_000 * SECONDS, 3_060)),
+    "chattiness": 2.0,
+    "echo_delay_ms": 0,
+    "has_dips": True,
+}
 
 
 class Mutation(NamedTuple):
@@ -164,6 +174,13 @@ MUTATIONS = (
         "self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)",
         "self.ring.resume(max(unheard, 0) + 9 * BACK_UP_BYTES)",
         {"barge_in": "reversible"},
+    ),
+    Mutation(
+        "reported_speech_counts",
+        Evidence.watch,
+        "is_late = self.is_behind or rules.is_late",
+        "is_late = False",
+        DEAF,
     ),
     Mutation(
         "requester_is_never_stuck",

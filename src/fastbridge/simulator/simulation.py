@@ -85,7 +85,7 @@ class Simulation:
         self.worlds = worlds
         self.settings = settings_of(worlds)
         self.steps = 0
-        self.truth = Truth()
+        self.truth = Truth(self.settings.commit_ms)
         self.happened: Counter[str] = Counter()
         self.agenda = Agenda()
 
@@ -93,7 +93,13 @@ class Simulation:
             return Random(f"{seed} {name}")  # noqa: S311  seeded on purpose
 
         echo_db = worlds.echo_loss_db if worlds.echo_delay_ms else None
-        self.caller = Caller(dice("caller"), seconds, worlds.chattiness, echo_loss_db=echo_db)
+        self.caller = Caller(
+            dice("caller"),
+            seconds,
+            worlds.chattiness,
+            echo_loss_db=echo_db,
+            has_dips=worlds.has_dips,
+        )
         self.carrier = CarrierParty(
             self.agenda,
             worlds,

@@ -58,6 +58,8 @@ class Worlds:
     """0: no echo path."""
     echo_loss_db: int = 0
     chattiness: float = 1.0
+    has_dips: bool = False
+    """The caller's talk has short dips between syllables, as real speech has."""
     greeting: bool = True
     lead_ms: int = 200
     window_frames: int = 150
@@ -65,6 +67,10 @@ class Worlds:
     ai_write_limit_bytes: int = 65_536
     call_seconds_max: int = 3_300
     detector: str = "server"
+    score_late_ms: int = 0
+    """So much later than usual every score of our own detector comes."""
+    detector_starved: Windows = ()
+    """The detector's thread does not run: what waits longer than 0.5 s is dropped."""
     barge_in: str = ""
     """Empty: the settings' own default."""
     tool_calls_max: int = 1
@@ -139,7 +145,21 @@ def draw(seed: int, seconds: int) -> Worlds:
         detector=dice.choice(("silero", "silero", "silero", "energy", "server")),
         barge_in=dice.choice(("", "", "", "", "", "instant", "server")),
         **_tools(seed),
+        **_ears(seed, seconds),
     )
+
+
+def _ears(seed: int, seconds: int) -> dict[str, Any]:
+    """Draw how late our own ears are: mostly in time, sometimes overloaded for a while, or all."""
+    dice = Random(f"{seed} ear worlds")  # noqa: S311  seeded on purpose
+    count, longest = dice.randint(2, 12), dice.choice((600, 1_500, 3_000))
+    is_starved = dice.random() < 0.25  # noqa: PLR2004  a quarter of all calls
+    late_ms = dice.choice((0, 0, 0, 0, 0, 0, 150, 350, 900, 2_500))
+    return {
+        "score_late_ms": late_ms,
+        "detector_starved": _windows(dice, seconds, count, 200, longest) if is_starved else (),
+        "has_dips": is_starved or late_ms > 0,
+    }
 
 
 def _tools(seed: int) -> dict[str, Any]:
