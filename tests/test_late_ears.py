@@ -222,6 +222,10 @@ def test_the_caller_is_taken_for_our_echo_by_ears_that_hear_nothing(is_blind: bo
     line.tell(EchoMeasured(has_echo=True, delay_ms=120, loss_db=12.0))
     if is_blind:
         line.tell(EarsBehind(is_behind=True))
+    else:  # a burst of caller audio is no blindness
+        line.tell(EarsBehind(is_behind=True))
+        line.run(20)
+        line.tell(EarsBehind(is_behind=False))
     line.level = LOUD
     line.run(300)
     line.caller_starts(ago_ms=300, item="item_0")

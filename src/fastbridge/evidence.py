@@ -24,6 +24,8 @@ KNOWN_LATE_MS: Final = 100
 ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
 # The AI's report of a sound we were blind for may come so long after we see again.
 BLIND_NS: Final = 1_000 * NS_PER_MS
+# Caller audio that came in one burst is looked at within this time: nobody was blind.
+BURST_NS: Final = 100 * NS_PER_MS
 # Ears that were late are in time again when they are no more behind than this.
 IN_TIME_MS: Final = SCORES_LATE_MS // 2
 
@@ -66,6 +68,7 @@ class Evidence:
     """What the AI says of the caller's sounds, and what our own ears are worth at the moment."""
 
     __slots__ = (
+        "_behind_ns",
         "_blind_until_ns",
         "_echo_item",
         "_echo_ns",
@@ -76,6 +79,7 @@ class Evidence:
 
     def __init__(self) -> None:
         self.is_behind = False
+        self._behind_ns = 0
         # When the caller's latest sound ended, as the AI told; 0: none did.
         self.stopped_ns = 0
         # The item the AI opened and has not ended; the latest it opened on our echo, and when.
@@ -88,12 +92,16 @@ class Evidence:
 
     def ears_behind(self, *, is_behind: bool, now_ns: int) -> None:
         """Take that our own ears fell behind, or that they are in time again."""
+        if is_behind:
+            self._behind_ns = now_ns
+        elif now_ns - self._behind_ns >= BURST_NS:
+            self._blind_until_ns = now_ns + BLIND_NS
         self.is_behind = is_behind
-        self._blind_until_ns = now_ns + BLIND_NS
 
     def is_blind(self, now_ns: int) -> bool:
         """Say whether our own ears may have missed the sound that is reported now."""
-        return self.is_behind or now_ns < self._blind_until_ns
+        is_behind = self.is_behind and now_ns - self._behind_ns >= BURST_NS
+        return is_behind or now_ns < self._blind_until_ns
 
     def started(self, item_id: str) -> None:
         """Take the AI's report of a sound: it goes on until it is ended."""
