@@ -19,7 +19,7 @@ from fastbridge.playout import HeardItem, Playout
 from fastbridge.requester import Requester
 from fastbridge.simulator import InvariantBroken, simulate
 from fastbridge.simulator.invariants import AT_THE_END, RULES
-from fastbridge.simulator.worlds import Worlds, draw
+from fastbridge.simulator.worlds import IN_TIME, Worlds, draw
 from fastbridge.wire import realtime
 from fastbridge.wire.twilio import TwilioStream
 from fastbridge.worlds import carrier_message
@@ -279,10 +279,11 @@ PRECAUTIONS = (
 @pytest.mark.parametrize("one", PRECAUTIONS, ids=[one.function.__name__ for one in PRECAUTIONS])
 def test_each_precaution_is_needed(monkeypatch: pytest.MonkeyPatch, one: Precaution) -> None:
     """A call whose network or loop stood still keeps every rule, and not without this line."""
-    simulate(one.seed, seconds=60)
+    worlds = replace(draw(one.seed, 60), **IN_TIME)
+    simulate(one.seed, seconds=60, worlds=worlds)
     plant(monkeypatch, one.function, one.line, one.broken)
     with pytest.raises(InvariantBroken):
-        simulate(one.seed, seconds=60)
+        simulate(one.seed, seconds=60, worlds=worlds)
 
 
 def test_every_rule_has_its_mutation() -> None:

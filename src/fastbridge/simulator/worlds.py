@@ -81,6 +81,10 @@ class Worlds:
     end_call_barge_in: str = "on"
 
 
+IN_TIME: Final[dict[str, Any]] = {"score_late_ms": 0, "detector_starved": (), "has_dips": False}
+"""A change that makes our own ears quick, as in the worlds of seeds that were found before."""
+
+
 def _windows(dice: Random, seconds: int, count: int, shortest: int, longest: int) -> Windows:
     starts = sorted(dice.randrange(seconds * 1000) for _ in range(count))
     spans, free_ms = [], 0
