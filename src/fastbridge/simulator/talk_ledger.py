@@ -10,6 +10,8 @@ from fastbridge.mulaw import FRAME_NS, NS_PER_MS
 # So likely to be speech is nothing but talk; a pause below the second is part of it.
 TALK_PROBABILITY: Final = 0.9
 PAUSE_NS: Final = 200 * NS_PER_MS
+# The AI's measure of a sound and ours differ by some frames.
+SLACK_NS: Final = 80 * NS_PER_MS
 # Before so much of it was heard nobody can know.
 WORD_NS: Final = 250 * NS_PER_MS
 # Outcomes that let an answer go on, and reasons that may do so whatever the caller says.
@@ -21,7 +23,7 @@ class TalkLedger:
     """Runs of talk as they arrived at the bridge, and the AI's items that are open meanwhile."""
 
     def __init__(self, commit_ms: int) -> None:
-        self._commit_ns = commit_ms * NS_PER_MS
+        self._commit_ns = commit_ms * NS_PER_MS + SLACK_NS
         self._last_ns = self._run_ns = 0
         self._open_item = ""
         # What was decided while the caller talks, if it will have been wrong.
