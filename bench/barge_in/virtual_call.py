@@ -67,6 +67,8 @@ class _Engine:
     """What an `Ear` asks of the listening engine, without its event loop and thread."""
 
     energy_floor = 12
+    is_shedding = False
+    scorer = True
 
     def __init__(self, *, has_canceller: bool) -> None:
         self.counts = Counters()
@@ -374,7 +376,9 @@ class VirtualCall:
 
         self._at(self.now_ns + ROUND_MS * NS_PER_MS, deliver)
 
-    def _heard_by_us(self, event: events.SpeechScore | events.EchoMeasured) -> None:
+    def _heard_by_us(
+        self, event: events.SpeechScore | events.EchoMeasured | events.EarsBehind
+    ) -> None:
         if isinstance(event, events.EchoMeasured):
             self.truth.measured.append(event)
         self._tell(event)
