@@ -39,6 +39,7 @@ FLOORS = {
     "loop_lag": 4,
     "early_audio": 0,
     "barge_in": 2,
+    "evidence": 2.5,  # on top of the judge it advises
     "greeting_protection": 2,
     "requester": 1,
     "function_calls": 1,

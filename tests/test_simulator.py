@@ -17,7 +17,7 @@ from fastbridge.simulator.invariants import OF_STATE
 from fastbridge.simulator.network import Path
 from fastbridge.simulator.simulation import Simulation
 from fastbridge.simulator.truth import Ear
-from fastbridge.simulator.worlds import draw
+from fastbridge.simulator.worlds import IN_TIME, draw
 
 CALLS = 500
 # Seeds beyond the 500 in which the ear's position was once wrong: a stalled socket or loop.
@@ -37,6 +37,7 @@ HAPPENINGS = (
     "appends_refused",
     "backlog_full",
     "call.barge_ins",
+    "call.decisions_late",
     "call.holds",
     "call.hang_ups_cancelled",
     "call.answers_retried",
@@ -67,6 +68,7 @@ HAPPENINGS = (
     "dead_births",
     "delayed_frames",
     "duplicate_events",
+    "ears_behind",
     "echo_frames",
     "echo_measured",
     "failed_answers",
@@ -81,6 +83,8 @@ HAPPENINGS = (
     "resumed",
     "proofs",
     "proofs_missed",
+    "scores_dropped",
+    "scores_in_bursts",
     "server_errors",
     "sound_stalls",
     "stalls",
@@ -313,4 +317,5 @@ def test_outcomes_say_what_happened() -> None:
 @pytest.mark.parametrize("seed", ONCE_BROKEN)
 def test_a_call_that_once_broke_a_rule_keeps_them_all(seed: int) -> None:
     """A seed is a bug report: mended once, watched for good."""
-    assert simulate(seed, seconds=SECONDS).steps
+    worlds = replace(draw(seed, SECONDS), **IN_TIME)
+    assert simulate(seed, seconds=SECONDS, worlds=worlds).steps

@@ -66,6 +66,9 @@ TAIL: Final = _tail()
 class _Engine:
     """What an `Ear` asks of the listening engine, without its event loop and thread."""
 
+    is_shedding = False
+    scorer = True
+
     def __init__(self, energy_floor: int, *, has_canceller: bool) -> None:
         self.energy_floor = energy_floor
         self.counts = Counters()
@@ -376,7 +379,9 @@ class VirtualCall:
 
         self._at(self.now_ns + ROUND_MS * NS_PER_MS, deliver)
 
-    def _heard_by_us(self, event: events.SpeechScore | events.EchoMeasured) -> None:
+    def _heard_by_us(
+        self, event: events.SpeechScore | events.EchoMeasured | events.EarsBehind
+    ) -> None:
         if isinstance(event, events.EchoMeasured):
             self.truth.measured.append(event)
         self._tell(event)

@@ -34,10 +34,16 @@ class Judge:
         # Transcripts are to come, and when the AI last had a whole sound to write one of.
         self._is_written = settings.transcription_model is not None
         self._whole_ns = 0
-        # (begin, end, whether it was judged noise) of candidates that ended.
-        self._judged: deque[tuple[int, int, bool]] = deque(maxlen=JUDGED_KEPT)
+        # (begin, end, whether it was judged noise) of candidates that ended; None: taken for noise
+        # with scores that were late, which binds nobody.
+        self._judged: deque[tuple[int, int, bool | None]] = deque(maxlen=JUDGED_KEPT)
         self._false_holds: deque[int] = deque(maxlen=STUTTER_HOLDS)
         self.false_holds = 0
+
+    @property
+    def commit_ns(self) -> int:
+        """Return how long a sound lasts that is speech."""
+        return self._settings.commit_ms * NS_PER_MS
 
     # ----------------------------------------------------------------- cues
 
@@ -71,7 +77,7 @@ class Judge:
             one.deadline_ns = now_ns + doubt.window_end_ns - doubt.onset_ns
         else:
             one.is_held = act is Act.HOLD
-            one.deadline_ns = self._lasted_deadline(one)
+            one.deadline_ns = self.lasted_deadline(one)
         return act
 
     def numbered(self, one: Candidate) -> Candidate:
@@ -90,23 +96,23 @@ class Judge:
             # From now on our own ears say when it ends: no need to wait for the AI's report.
             one.is_local = True
             if one.cue_at_deadline is Cue.LASTED and not one.is_parked:
-                one.deadline_ns = self._lasted_deadline(one)
+                one.deadline_ns = self.lasted_deadline(one)
         if one.ended_ns and onset_ns > one.ended_ns:
             # It began again while its first part was judged: one sound with a pause.
             one.ended_ns = 0
             one.again_ns, one.earlier_ms = onset_ns, one.speech_ms
-            one.deadline_ns = self._lasted_deadline(one)
+            one.deadline_ns = self.lasted_deadline(one)
             one.cue_at_deadline = Cue.LASTED
         return Act.JOIN
 
-    def _lasted_deadline(self, one: Candidate) -> int:
+    def lasted_deadline(self, one: Candidate) -> int:
         """Return when a sound whose end was not reported must have lasted.
 
         Our own detector reports an end within its hangover; the AI's report is late by its
         silence window, so without ours a longer silence is the price of certainty.
         """
         settings = self._settings
-        late_ms = 0 if one.is_local else settings.vad_silence_ms + REPORT_SLACK_MS
+        late_ms = 0 if not one.is_ai_judged else settings.vad_silence_ms + REPORT_SLACK_MS
         return one.begun_ns + (settings.commit_ms - one.earlier_ms + late_ms) * NS_PER_MS
 
     def ended(self, state: State, ended_ns: int, now_ns: int) -> Act:
@@ -191,7 +197,7 @@ class Judge:
         if act is Act.TURN:
             return Act.WITHDRAW
         one.is_held = act is Act.HOLD
-        one.deadline_ns = self._lasted_deadline(one)
+        one.deadline_ns = self.lasted_deadline(one)
         return act
 
     def _chosen(self, act: Act) -> Act:
@@ -205,7 +211,8 @@ class Judge:
         """End the candidate; its interval is remembered, so that late reports of it join."""
         one, self.candidate = self.candidate, None
         if one is not None:
-            self._judged.append((one.onset_ns, one.ended_ns or now_ns, was_noise))
+            verdict = None if was_noise and one.was_late else was_noise
+            self._judged.append((one.onset_ns, one.ended_ns or now_ns, verdict))
             if was_noise and one.is_held:
                 self.false_holds += 1
                 self._false_holds.append(now_ns)

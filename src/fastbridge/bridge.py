@@ -47,6 +47,7 @@ from fastbridge.events import (
     ConfigureAi,
     ConnectAi,
     DeleteItem,
+    EarsBehind,
     EchoCancelling,
     EchoMeasured,
     Event,
@@ -273,7 +274,7 @@ class Bridge:
         else:
             ear.keep(payload, count, call.caller_ms)
 
-    def _on_heard(self, event: SpeechScore | EchoMeasured) -> None:
+    def _on_heard(self, event: SpeechScore | EchoMeasured | EarsBehind) -> None:
         """The detector's thread has an answer; called on the loop."""
         call = self.call
         if call.has_ended:

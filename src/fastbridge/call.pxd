@@ -12,8 +12,8 @@ cdef class Call(HeardTalk):
     cdef public InputClock caller_clock
     cdef public Judge judge
     cdef public DelayLine line
-    cdef public object rules, echo, guard
-    cdef public int64_t _turn_due_ns, _heard_until_ns, _stopped_ns, _spurt_began_ms
+    cdef public object rules, echo, guard, evidence
+    cdef public int64_t _turn_due_ns, _heard_until_ns, _spurt_began_ms
     cdef public int64_t _quiet_since_ns, _padding_ms, _silence_ms
     cdef public bint _is_turn_forced
     cdef public object _echo_item, _noise_items, _early_items, _clear, _protection, _levels

@@ -31,6 +31,7 @@ from fastbridge.events import (
     ClearCarrier,
     CommitInput,
     DeleteItem,
+    EarsBehind,
     EchoCancelling,
     EchoMeasured,
     InputCommitted,
@@ -40,12 +41,13 @@ from fastbridge.events import (
     SpeechStopped,
     TranscriptHeard,
 )
+from fastbridge.evidence import Evidence
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.heard_talk import HeardTalk
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import EnergyRules, Spurt, Stage, rules_for
-from fastbridge.talk import Act, Candidate, Cue, State
+from fastbridge.speech import SCORES_LATE_MS, EnergyRules, Spurt, Stage, rules_for
+from fastbridge.talk import Act, Candidate, State
 from fastbridge.telling import Telling
 
 __all__ = ["Call", "history_frames"]
@@ -56,13 +58,6 @@ TURN_PATIENCE_NS: Final = 1_500 * NS_PER_MS
 REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 # A turn of which the AI reports the beginning and no end is taken for over after so long.
 SPEECH_PATIENCE_NS: Final = 30_000 * NS_PER_MS
-# A sound the rules are not sure of by its deadline is given up so long after; in these steps.
-UNSURE_PATIENCE_NS: Final = 1_300 * NS_PER_MS
-UNSURE_STEP_NS: Final = 40 * NS_PER_MS
-# What the rules know of a sound is so much behind at its deadline: a window, a frame, a round.
-KNOWN_LATE_MS: Final = 100
-# An item the AI opened on our echo is the caller's when our own ears hear one so soon after.
-ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
 # What may be echo waits so long for its cleaned twin, and for our own ears to judge it.
 ECHO_WAIT_MS: Final = 100
 # Echo may come back so long after the AI's last sound at the ear.
@@ -95,10 +90,7 @@ class Call(HeardTalk):
         self._is_turn_forced = False
         # The AI hears the caller's turn, at most until then.
         self._heard_until_ns = 0
-        # When the caller's latest sound ended, as the AI told.
-        self._stopped_ns = 0
-        # The latest item the AI opened on our echo, and when: the caller may be in it too.
-        self._echo_item = ("", 0)
+        self.evidence = Evidence()
         self.line = DelayLine(ECHO_WAIT_MS)
         # Where the latest sound of our own ears began, on the caller's clock.
         self._spurt_began_ms = 0
@@ -125,6 +117,7 @@ class Call(HeardTalk):
             SpeechStopped: self._on_speech_stopped,
             TranscriptHeard: self._on_transcript,
             SpeechScore: self._on_score,
+            EarsBehind: self._on_ears_behind,
             EchoMeasured: self._on_echo,
             InputCommitted: self._on_input_committed,
         }
@@ -213,6 +206,7 @@ class Call(HeardTalk):
             return
         input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + self._padding_ms)
         onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
+        self.evidence.started(event.item_id)
         if self.judge.candidate is None:
             was_noise = self.judge.verdict_on(onset_ns)
             if was_noise is not None:
@@ -231,13 +225,14 @@ class Call(HeardTalk):
         """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
 
         Only where an echo path was found, while the AI is audible, and our own ears, on
-        echo-cancelled or guarded audio, suspect nothing.
+        echo-cancelled or guarded audio, suspect nothing; blind ears suspect nothing of anybody.
         """
-        return self.echo.has_echo and self._is_quiet and self.playout.is_audible(now_ns)
+        is_heard = self.playout.is_audible(now_ns) and not self.evidence.is_blind(now_ns)
+        return self.echo.has_echo and self._is_quiet and is_heard
 
     def _reject_echo(self, event: SpeechStarted, onset_ns: int, now_ns: int) -> None:
         """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""
-        self._echo_item = (event.item_id, now_ns)
+        self.evidence.echoed(event.item_id, now_ns)
         self._noise_items.append(event.item_id)
         self.counts.barge_ins_ignored += 1
         one = self.judge.numbered(Candidate(onset_ns, now_ns, is_local=False))
@@ -377,6 +372,9 @@ class Call(HeardTalk):
             if spurt is not None:
                 self._spurt(spurt, now_ns)
 
+    def _on_ears_behind(self, event: EarsBehind, now_ns: int) -> None:
+        self.evidence.ears_behind(is_behind=event.is_behind, now_ns=now_ns)
+
     def _on_echo(self, event: EchoMeasured, _: int) -> None:
         """Take the probe's answer: with an echo path, our own voice must not count as a caller."""
         if event.has_echo != self.echo.has_echo:
@@ -400,18 +398,24 @@ class Call(HeardTalk):
         if one is not None and one.is_local:
             self._goes_on(one, spurt, now_ns)
             return
-        needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded
+        assert self.rules is not None  # noqa: S101  the spurt is theirs
+        is_late = self._is_late(spurt)
+        # Of a short sound that is over long ago nobody wants to hear.
+        is_over = is_late and not self.rules.is_noisy and spurt.sound_ms < self.settings.resume_ms
+        needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded or is_over
         if self.state(now_ns) is State.SILENT or (needs_more and spurt.stage is not Stage.SURE):
             return
         onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
         if one is None and self.judge.verdict_on(onset_ns) is False:
             return  # the AI's report of this sound was faster, and committed
+        if one is None and is_late and self.evidence.is_old_news(spurt, onset_ns):
+            return
         self._sound(onset_ns, now_ns, is_local=True)
         one = self.judge.candidate
         if one is not None:
             one.is_sure = spurt.stage is Stage.SURE
-            item_id, reported_ns = self._echo_item
-            if item_id in self._noise_items and now_ns - reported_ns < ECHO_ITEM_NS:
+            item_id = self.evidence.rejected_item(self._noise_items, now_ns)
+            if item_id:
                 self._noise_items.remove(item_id)
                 one.items.add(item_id)
 
@@ -428,12 +432,20 @@ class Call(HeardTalk):
         """The caller's sound is over: when it ended counts, not when that became known."""
         if self._turn_due_ns != NEVER_NS:
             self._turn_due_ns = now_ns + TURN_PATIENCE_NS
-        end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
-        self._quiet_since_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
-        one = self.judge.candidate
+        is_known = spurt.was_sure or spurt.is_by_level
+        end_ms = spurt.ended_ms if is_known else spurt.began_ms
+        self._quiet_since_ns = ended_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
+        one, rules = self.judge.candidate, self.rules
         # One that has ended waits for a verdict: what ends now never was a part of it.
-        if one is not None and one.is_local and not one.ended_ns:
-            self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
+        if one is None or rules is None or not one.is_local or one.ended_ns:
+            return
+        is_late = self._is_late(spurt)
+        if not self.evidence.is_end_doubted(one, rules, ended_ns, is_late=is_late):
+            self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+
+    def _is_late(self, spurt: Spurt) -> bool:
+        """Say whether our own ears told this too late to speak for the present."""
+        return spurt.is_by_level or self.caller_ms - spurt.at_ms >= SCORES_LATE_MS
 
     @property
     def rules_guarded(self) -> bool:
@@ -441,30 +453,20 @@ class Call(HeardTalk):
         return self.rules is not None and self.rules.is_guarded
 
     def _watch_local(self, now_ns: int) -> None:
-        """A local sound lasts only as long as the rules know it to, however late they know."""
+        """Let the evidence say whether the sound that is judged is over by now."""
         one = self.judge.candidate
-        if one is None or not one.is_local or one.is_parked or now_ns < one.deadline_ns:
+        if one is None or self.rules is None:
             return
-        if one.cue_at_deadline is not Cue.LASTED:
-            return
-        known_ms = self.rules.lasted_ms if self.rules is not None and one.is_sure else 0
-        if one.is_sure and one.earlier_ms + known_ms + KNOWN_LATE_MS >= self.settings.commit_ms:
-            return
-        lasts_ns = self.settings.commit_ms * NS_PER_MS + UNSURE_PATIENCE_NS
-        if now_ns - max(one.trigger_ns, one.begun_ns) > lasts_ns:
-            ended_ns = one.begun_ns + known_ms * NS_PER_MS
+        ended_ns = self.evidence.watch(one, self.rules, self.judge, now_ns)
+        if ended_ns:
             self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
-        else:
-            one.deadline_ns = now_ns + UNSURE_STEP_NS
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
-        one = self.judge.candidate
         input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
-        self._stopped_ns = ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
-        if one is None or event.item_id not in one.items or one.is_local:
-            return
-        self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+        ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
+        if self.evidence.stopped(self.judge.candidate, event.item_id, ended_ns):
+            self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
 
     def _on_transcript(self, event: TranscriptHeard, now_ns: int) -> None:
         """Take what the AI wrote down of a sound; it counts while that sound is being judged."""
@@ -483,6 +485,7 @@ class Call(HeardTalk):
         one = self.judge.candidate
         self._turn_due_ns = NEVER_NS
         self._heard_until_ns = 0
+        self.evidence.committed(event.item_id)
         if self._is_turn_forced:
             self._is_turn_forced = False  # the answer was asked for already
         elif event.item_id in self._noise_items:
@@ -493,7 +496,7 @@ class Call(HeardTalk):
             if self.settings.turn_detection == "semantic_vad":
                 self._act(self.judge.confirmed(self.state(now_ns), "turn_end"), now_ns)
         elif self.is_ready:
-            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            self.wait.begin("turn", self.evidence.stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
             else:
@@ -569,7 +572,7 @@ class Call(HeardTalk):
         """Ask for the answer to a turn that had ended before its sound was judged."""
         if any(item in self._early_items for item in one.items):
             self._early_items.clear()
-            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            self.wait.begin("turn", self.evidence.stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
 
@@ -631,6 +634,7 @@ class Call(HeardTalk):
     ) -> None:
         """Emit the one decision every candidate ends with, and all that it was made from."""
         speech_ms = one.speech_ms
+        self.counts.decisions_late += one.was_late
         if not one.ended_ns:
             # It goes on, or its end was never told: so long it has lasted.
             speech_ms = max(now_ns - one.onset_ns, 0) // NS_PER_MS
@@ -659,6 +663,7 @@ class Call(HeardTalk):
                 silent_ns=one.silent_ns,
                 confirmed_ns=one.confirmed_ns,
                 told_ns=now_ns if telling is not None and telling.is_proven else 0,
+                is_late=one.was_late,
             )
         )
 

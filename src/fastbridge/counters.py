@@ -26,6 +26,7 @@ class CallCounters:
         self.holds = 0
         self.resumes = 0
         self.barge_ins_ignored = 0
+        self.decisions_late = 0
         self.flushed_bytes = 0
         self.truncates = 0
         self.truncates_refused = 0

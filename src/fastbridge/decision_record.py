@@ -37,6 +37,7 @@ def decision_fields(decision: BargeInDecided, cleared_ns: int) -> dict[str, obje
         "speech_ms": one.speech_ms,
         "level": one.level,
         "probability": one.probability,
+        "is_late": one.is_late,
         "has_echo": one.has_echo,
         "echo_delay_ms": one.echo_delay_ms,
         "echo_loss_db": round(one.echo_loss_db, 1),

@@ -134,6 +134,13 @@ class EchoMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class EarsBehind:
+    """Our own ears are late with their scores, or blind; or they are in time again."""
+
+    is_behind: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InputCommitted:
     """The caller's turn ended: its audio became a conversation item."""
 
@@ -241,6 +248,7 @@ Event: TypeAlias = (
     | TranscriptHeard
     | SpeechScore
     | EchoMeasured
+    | EarsBehind
     | InputCommitted
     | ResponseCreated
     | ItemAdded
@@ -388,12 +396,13 @@ class BargeInDecided:
 
     Evidence: `speech_ms` (how long the sound lasted, or has lasted so far), `level` (its loudest
     frame, mean 14-bit amplitude), `probability` (the highest of our own detector, 0 to 1; 0 when
-    only the AI heard it), and what the echo probe knew: `has_echo`, `echo_delay_ms`,
-    `echo_loss_db`. Stages: `onset_ns`, `trigger_ns` (the sound was reported), `silent_ns` (nothing
-    leaves the ring from here; 0: it never fell silent), `confirmed_ns` (the carrier's proof; 0:
-    not yet, `BargeInConfirmed` follows if there was a `clear`), `decided_ns`, `told_ns` (the AI
-    was told of a commit that `heard_ms` were heard; 0: not yet, `heard_ms` is what is proven so
-    far, and `BargeInTold` follows unless the call ends).
+    only the AI heard it), `is_late` (our own ears were late, or blind, while it was judged), and
+    what the echo probe knew: `has_echo`, `echo_delay_ms`, `echo_loss_db`. Stages: `onset_ns`,
+    `trigger_ns` (the sound was reported), `silent_ns` (nothing leaves the ring from here; 0: it
+    never fell silent), `confirmed_ns` (the carrier's proof; 0: not yet, `BargeInConfirmed` follows
+    if there was a `clear`), `decided_ns`, `told_ns` (the AI was told of a commit that `heard_ms`
+    were heard; 0: not yet, `heard_ms` is what is proven so far, and `BargeInTold` follows unless
+    the call ends).
     """
 
     outcome: str
@@ -417,6 +426,7 @@ class BargeInDecided:
     silent_ns: int = 0
     confirmed_ns: int = 0
     told_ns: int = 0
+    is_late: bool = False
 
 
 REASONS: Final = {

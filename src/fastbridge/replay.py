@@ -155,6 +155,10 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "bridge",
         lambda e: f"the echo canceller {'works' if e['is_on'] else 'stops'}",
     ),
+    "EarsBehind": (
+        "bridge",
+        lambda e: f"our own ears are {'late' if e['is_behind'] else 'in time again'}",
+    ),
     "EchoMeasured": (
         "bridge",
         lambda e: (

@@ -11,12 +11,11 @@ cdef class SileroRules:
     cdef public Loudness _loudness
     cdef public double _bar, _peak
     cdef public int64_t _bar_ms, _score_ms, _began_ms, _last_ms, _streak
-    cdef public object _stage
+    cdef public object _stage, _spells
     cdef public bint _was_sure
 
     cpdef object level(self, int64_t level, int64_t at_ms)
     cpdef object score(self, int64_t at_ms, double probability)
-    cpdef object _end_if_over(self, int64_t at_ms)
 
 
 cdef class EnergyRules:

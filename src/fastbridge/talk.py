@@ -116,7 +116,9 @@ class Candidate:
     names of it, `written` those of them whose transcript has come. `level` and `probability` are
     the evidence, `reason` why it was decided as it was, `silent_ns` and `confirmed_ns` its stages;
     `was_audible`: AI audio was reaching the ear when it fell silent. A sound with pauses:
-    `again_ns` is when its latest part began, `earlier_ms` what came before.
+    `again_ns` is when its latest part began, `earlier_ms` what came before. `was_late`: our own
+    ears were late, or blind, while it was judged; `stopped_ns` is its end as the AI told it,
+    `doubted_end_ns` as our own ears heard it too late to be sure that nothing followed.
     """
 
     onset_ns: int
@@ -140,6 +142,14 @@ class Candidate:
     silent_ns: int = 0
     confirmed_ns: int = 0
     was_audible: bool = False
+    was_late: bool = False
+    stopped_ns: int = 0
+    doubted_end_ns: int = 0
+
+    @property
+    def is_ai_judged(self) -> bool:
+        """Say whether the AI's reports end it: our own ears did not hear it, or heard it late."""
+        return not self.is_local or (self.was_late and bool(self.items))
 
     @property
     def begun_ns(self) -> int:

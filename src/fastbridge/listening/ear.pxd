@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 
 cdef class Ear:
     cdef public object _engine, _on_event, _on_cleaned, _gate, _near, _voiced_ms
-    cdef public object mind, path, line, pending
+    cdef public object mind, path, line, pending, lag
     cdef public int64_t _resting, _end_ms, _probed_ms, _shift_ms, _sounded_ms, in_flight
     cdef public bint _is_awake, _has_slot, _was_refused, _has_sounded, is_still, is_open
 

@@ -357,6 +357,13 @@ def resume_repeats_little(sim: Watched) -> None:
             sim.broken("resume_repeats_little", repeated=frontier - start, most=most)
 
 
+def reported_speech_counts(sim: Watched) -> None:
+    """Speech of `commit_ms` that the AI reports is not resumed over, nor is its item deleted."""
+    problem = sim.truth.talk.problem
+    if problem:
+        sim.broken("reported_speech_counts", problem=problem)
+
+
 # ------------------------------------------------------------------- the caller's way to the AI
 
 
@@ -472,6 +479,7 @@ OF_FACTS: Final[tuple[Rule, ...]] = (
     nothing_follows_the_end,
     nonsense_changes_nothing,
     resume_repeats_little,
+    reported_speech_counts,
 )
 """Rules about what happened in a step: without such facts they have nothing to say."""
 OF_STATE: Final[tuple[Rule, ...]] = (

@@ -89,7 +89,7 @@ class Simulation:
         self.seconds = seconds
         self.settings = settings_of(worlds)
         self.steps = 0
-        self.truth = Truth()
+        self.truth = Truth(self.settings.commit_ms)
         self.happened: Counter[str] = Counter()
         self.agenda = Agenda()
 
@@ -97,7 +97,13 @@ class Simulation:
             return Random(f"{seed} {name}")  # noqa: S311  seeded on purpose
 
         echo_db = worlds.echo_loss_db if worlds.echo_delay_ms else None
-        self.caller = Caller(dice("caller"), seconds, worlds.chattiness, echo_loss_db=echo_db)
+        self.caller = Caller(
+            dice("caller"),
+            seconds,
+            worlds.chattiness,
+            echo_loss_db=echo_db,
+            has_dips=worlds.has_dips,
+        )
         starts = [one.start_ms for one in self.caller.intervals]
         freezes, pauses = stalls_at(starts, dice("sound stalls"), worlds.sound_stalls)
         self.happened["sound_stalls"] = len(freezes) + len(pauses)

@@ -14,6 +14,7 @@ from typing import Final
 from fastbridge.events import Command
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, SILENCE, ns_of_bytes
 from fastbridge.simulator.call_ledger import CallLedger
+from fastbridge.simulator.talk_ledger import TalkLedger
 
 FOREVER_NS: Final = 1 << 62
 SILENCE_BYTE: Final = bytes([SILENCE])
@@ -123,7 +124,7 @@ class Ear:
 class Truth:
     """The independent ledger of one call."""
 
-    def __init__(self) -> None:
+    def __init__(self, commit_ms: int = 700) -> None:
         self.received = bytearray()
         self.spans: dict[str, list[tuple[int, int]]] = {}
         self.owner: dict[str, str] = {}
@@ -176,9 +177,9 @@ class Truth:
         """Where the call says the ear is, as of the latest step."""
         self.is_resumed = False
         """A hold ended without a commit: the next frame may go back."""
-        self.quiet_since_ns = 0
-        self.hungry_beats = 0
+        self.quiet_since_ns = self.hungry_beats = 0
         self.calls = CallLedger()
+        self.talk = TalkLedger(commit_ms)
 
     # ----------------------------------------------------------------- the AI's side
 

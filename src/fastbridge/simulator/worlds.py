@@ -64,6 +64,8 @@ class Worlds:
     """0: no echo path."""
     echo_loss_db: int = 0
     chattiness: float = 1.0
+    has_dips: bool = False
+    """The caller's talk has short dips between syllables, as real speech has."""
     greeting: bool = True
     lead_ms: int = 200
     message_ms: int = 20
@@ -72,6 +74,10 @@ class Worlds:
     ai_write_limit_bytes: int = 65_536
     call_seconds_max: int = 3_300
     detector: str = "server"
+    score_late_ms: int = 0
+    """So much later than usual every score of our own detector comes."""
+    detector_starved: Windows = ()
+    """The detector's thread does not run: what waits longer than 0.5 s is dropped."""
     barge_in: str = ""
     """Empty: the settings' own default."""
     tool_calls_max: int = 1
@@ -80,6 +86,10 @@ class Worlds:
     end_calls: float = 0.0
     """Of the function calls, those that end the call."""
     end_call_barge_in: str = "on"
+
+
+IN_TIME: Final[dict[str, Any]] = {"score_late_ms": 0, "detector_starved": (), "has_dips": False}
+"""A change that makes our own ears quick, as in the worlds of seeds that were found before."""
 
 
 def _windows(dice: Random, seconds: int, count: int, shortest: int, longest: int) -> Windows:
@@ -168,6 +178,7 @@ def draw(seed: int, seconds: int) -> Worlds:
         barge_in=dice.choice(("", "", "", "", "", "instant", "server")),
         sound_stalls=Random(f"{seed} sound stall worlds").choice((0.0, 0.0, 0.0, 0.5)),  # noqa: S311
         **_tools(seed),
+        **_ears(seed, seconds),
     )
     return dataclasses.replace(world, message_ms=_message_ms(seed, world.lead_ms))
 
@@ -176,6 +187,19 @@ def _message_ms(seed: int, lead_ms: int) -> int:
     """Draw the size of messages to the carrier, from dice of its own: one the lead has room for."""
     dice = Random(f"{seed} message worlds")  # noqa: S311  seeded on purpose
     return dice.choice((20, 20, 40, 60)) if lead_ms >= LEAD_MS_MIN else 20
+
+
+def _ears(seed: int, seconds: int) -> dict[str, Any]:
+    """Draw how late our own ears are: mostly in time, sometimes overloaded for a while, or all."""
+    dice = Random(f"{seed} ear worlds")  # noqa: S311  seeded on purpose
+    count, longest = dice.randint(2, 12), dice.choice((600, 1_500, 3_000))
+    is_starved = dice.random() < 0.25  # noqa: PLR2004  a quarter of all calls
+    late_ms = dice.choice((0, 0, 0, 0, 0, 0, 150, 350, 900, 2_500))
+    return {
+        "score_late_ms": late_ms,
+        "detector_starved": _windows(dice, seconds, count, 200, longest) if is_starved else (),
+        "has_dips": is_starved or late_ms > 0,
+    }
 
 
 def _tools(seed: int) -> dict[str, Any]:
