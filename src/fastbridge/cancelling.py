@@ -42,7 +42,8 @@ class EchoCanceller:
     def clean(self, received: bytes, played: bytes) -> bytes:
         """Return the caller's frame without what was played (mu-law in and out, same length).
 
-        Both must hold whole 10 ms (80 bytes), or the library pads the last block with silence:
+        Never louder than it came: while it learns, AEC3 fills a quiet line with 150 ms of noise,
+        and a detector of speech takes the end of that for a word. Both must hold whole 10 ms (80 bytes), or the library pads the last block with silence:
         ValueError otherwise. The interpreter's lock is not held while it works.
         """
         if len(received) != len(played) or len(received) % mulaw.bytes_of_ms(10):
@@ -57,7 +58,14 @@ class EchoCanceller:
             left = self._filter.clean(near, far)
             if self._filter.talks:
                 cleaned = left
-        return mulaw.encode(cleaned)
+        leaving = mulaw.encode(cleaned)
+        return leaving if _power(mulaw.decode(leaving)) < _power(near) else received
+
+
+def _power(pcm: Any) -> float:
+    """Return the sum of squares of 16-bit samples."""
+    exact = pcm.astype("f8")
+    return float(exact @ exact)
 
 
 def missing_reason() -> str:
