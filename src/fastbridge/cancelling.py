@@ -43,7 +43,9 @@ class EchoCanceller:
         """Return the caller's frame without what was played (mu-law in and out, same length).
 
         Never louder than it came: while it learns, AEC3 fills a quiet line with 150 ms of noise,
-        and a detector of speech takes the end of that for a word. Both must hold whole 10 ms (80 bytes), or the library pads the last block with silence:
+        and a detector of speech may take the end of that for a word.
+
+        Both must hold whole 10 ms (80 bytes), or the library pads the last block with silence:
         ValueError otherwise. The interpreter's lock is not held while it works.
         """
         if len(received) != len(played) or len(received) % mulaw.bytes_of_ms(10):
