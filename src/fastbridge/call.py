@@ -43,8 +43,8 @@ from fastbridge.events import (
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import EnergyRules, Spurt, Stage, rules_for
-from fastbridge.talk import Act, Candidate, Cue, State
+from fastbridge.speech import EnergyRules, SileroRules, Spurt, Stage, rules_for
+from fastbridge.talk import Act, Candidate, State
 from fastbridge.tool_talk import ToolTalk
 
 __all__ = ["Call", "history_frames"]
@@ -55,11 +55,6 @@ TURN_PATIENCE_NS: Final = 1_500 * NS_PER_MS
 REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 # A turn of which the AI reports the beginning and no end is taken for over after so long.
 SPEECH_PATIENCE_NS: Final = 30_000 * NS_PER_MS
-# A sound the rules are not sure of by its deadline is given up so long after; in these steps.
-UNSURE_PATIENCE_NS: Final = 1_300 * NS_PER_MS
-UNSURE_STEP_NS: Final = 40 * NS_PER_MS
-# What the rules know of a sound is so much behind at its deadline: a window, a frame, a round.
-KNOWN_LATE_MS: Final = 100
 # An item the AI opened on our echo is the caller's when our own ears hear one so soon after.
 ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
 # What may be echo waits so long for its cleaned twin, and for our own ears to judge it.
@@ -138,7 +133,8 @@ class Call(ToolTalk):
                 self._force_turn(now_ns)
         if self.judge.candidate is None:
             return
-        self._watch_local(now_ns)
+        known_ms = 0 if self.rules is None else self.rules.lasted_ms
+        self._act(self.judge.watch(self.state(now_ns), known_ms, self.caller_clock, now_ns), now_ns)
         self._act(self.judge.due(self.state(now_ns), now_ns), now_ns)
         if self.judge.candidate is not None and not self._can_be_interrupted(now_ns):
             self._act(self.judge.gone(self.state(now_ns)), now_ns)
@@ -213,6 +209,7 @@ class Call(ToolTalk):
             return
         input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + self._padding_ms)
         onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
+        onset_ms = self._caller_ms_of(input_bytes)
         if self.judge.candidate is None:
             was_noise = self.judge.verdict_on(onset_ns)
             if was_noise is not None:
@@ -222,10 +219,11 @@ class Call(ToolTalk):
                     self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
                 return
             if self._is_our_echo(now_ns):
-                self._reject_echo(event, onset_ns, now_ns)
+                one = Candidate(onset_ns, now_ns, is_local=False, onset_ms=onset_ms)
+                self._reject_echo(event.item_id, one, now_ns)
                 return
         self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
-        self._sound(onset_ns, now_ns, is_local=False, item_id=event.item_id)
+        self._sound(onset_ns, onset_ms, now_ns, is_local=False, item_id=event.item_id)
 
     def _is_our_echo(self, now_ns: int) -> bool:
         """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
@@ -235,23 +233,30 @@ class Call(ToolTalk):
         """
         return self.echo.has_echo and self._is_quiet and self.playout.is_audible(now_ns)
 
-    def _reject_echo(self, event: SpeechStarted, onset_ns: int, now_ns: int) -> None:
+    def _reject_echo(self, item_id: str, one: Candidate, now_ns: int) -> None:
         """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""
-        self._echo_item = (event.item_id, now_ns)
-        self._noise_items.append(event.item_id)
+        self._echo_item = (item_id, now_ns)
+        self._noise_items.append(item_id)
         self.counts.barge_ins_ignored += 1
-        one = self.judge.numbered(Candidate(onset_ns, now_ns, is_local=False))
-        self._record(one, "ignored", "echo", now_ns)
+        self._record(self.judge.numbered(one), "ignored", "echo", now_ns)
 
-    def _sound(self, onset_ns: int, now_ns: int, *, is_local: bool, item_id: str = "") -> None:
+    def _sound(
+        self, onset_ns: int, onset_ms: int, now_ns: int, *, is_local: bool, item_id: str = ""
+    ) -> None:
         """Judge a sound that began: a turn, an interruption, or one to be doubted for a while."""
         state = self.state(now_ns)
         if state is not State.SILENT and self._is_protected(now_ns):
-            self._ignore_for_greeting(onset_ns, now_ns, is_local=is_local)
+            self._ignore_for_greeting(Candidate(onset_ns, now_ns, is_local, onset_ms), now_ns)
             return
         doubt = self.guard.judge(onset_ns, self.playout, now_ns)
         act = self.judge.onset(
-            state, onset_ns, now_ns, doubt=doubt, is_local=is_local, item_id=item_id
+            state,
+            onset_ns,
+            now_ns,
+            onset_ms=onset_ms,
+            doubt=doubt,
+            is_local=is_local,
+            item_id=item_id,
         )
         one = self.judge.candidate
         if one is not None and not one.level:
@@ -333,6 +338,14 @@ class Call(ToolTalk):
         """Return the caller's clock: milliseconds of caller audio received."""
         return ms_of_bytes(self.caller_clock.appended_bytes)
 
+    def _caller_ms_of(self, input_bytes: int) -> int:
+        """Return the place on the caller's clock of a place on the AI's: what never left is more.
+
+        Either clock counts audio, so a sound that comes in one go is as long as it was.
+        """
+        never_left = self.counts.caller_bytes_held_out + self.unpaid_bytes
+        return ms_of_bytes(input_bytes + never_left)
+
     def due_ms(self, now_ns: int) -> int:
         """Return the caller's clock as it is by now, free of the jitter of what has arrived."""
         return ms_of_bytes(self.caller_clock.due_bytes(now_ns))
@@ -367,6 +380,10 @@ class Call(ToolTalk):
         rules.is_guarded = doubts and self.playout.is_audible(now_ns)
         if self._hears_cleaned:
             return
+        if isinstance(rules, SileroRules) and rules.stage is not Stage.QUIET:
+            # Scores are late when the audio behind them came long ago, not when it came in one go.
+            came_ns = self.caller_clock.arrival_ns(bytes_of_ms(rules.scored_ms), now_ns)
+            rules.is_catching_up = now_ns - came_ns < rules.limits.scores_late_ms * NS_PER_MS
         spurt = rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
         if spurt is not None:
             self._spurt(spurt, now_ns)
@@ -406,7 +423,7 @@ class Call(ToolTalk):
         onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
         if one is None and self.judge.verdict_on(onset_ns) is False:
             return  # the AI's report of this sound was faster, and committed
-        self._sound(onset_ns, now_ns, is_local=True)
+        self._sound(onset_ns, spurt.began_ms, now_ns, is_local=True)
         one = self.judge.candidate
         if one is not None:
             one.is_sure = spurt.stage is Stage.SURE
@@ -422,7 +439,7 @@ class Call(ToolTalk):
         one.is_sure = True
         if one.ended_ns:
             onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
-            self._sound(onset_ns, now_ns, is_local=True)
+            self._sound(onset_ns, spurt.began_ms, now_ns, is_local=True)
 
     def _spurt_ended(self, spurt: Spurt, now_ns: int) -> None:
         """The caller's sound is over: when it ended counts, not when that became known."""
@@ -433,29 +450,17 @@ class Call(ToolTalk):
         one = self.judge.candidate
         # One that has ended waits for a verdict: what ends now never was a part of it.
         if one is not None and one.is_local and not one.ended_ns:
-            self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
+            self._end_sound(self._quiet_since_ns, end_ms, now_ns)
+
+    def _end_sound(self, ended_ns: int, ended_ms: int, now_ns: int) -> None:
+        """Let the judge know when, and where on the caller's clock, the sound ended."""
+        act = self.judge.ended(self.state(now_ns), ended_ns, now_ns, ended_ms=ended_ms)
+        self._act(act, now_ns)
 
     @property
     def rules_guarded(self) -> bool:
         """Say whether our own voice may be coming back right now."""
         return self.rules is not None and self.rules.is_guarded
-
-    def _watch_local(self, now_ns: int) -> None:
-        """A local sound lasts only as long as the rules know it to, however late they know."""
-        one = self.judge.candidate
-        if one is None or not one.is_local or one.is_parked or now_ns < one.deadline_ns:
-            return
-        if one.cue_at_deadline is not Cue.LASTED:
-            return
-        known_ms = self.rules.lasted_ms if self.rules is not None and one.is_sure else 0
-        if one.is_sure and one.earlier_ms + known_ms + KNOWN_LATE_MS >= self.settings.commit_ms:
-            return
-        lasts_ns = self.settings.commit_ms * NS_PER_MS + UNSURE_PATIENCE_NS
-        if now_ns - max(one.trigger_ns, one.begun_ns) > lasts_ns:
-            ended_ns = one.begun_ns + known_ms * NS_PER_MS
-            self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
-        else:
-            one.deadline_ns = now_ns + UNSURE_STEP_NS
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
@@ -464,7 +469,7 @@ class Call(ToolTalk):
         self._stopped_ns = ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
         if one is None or event.item_id not in one.items or one.is_local:
             return
-        self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+        self._end_sound(ended_ns, self._caller_ms_of(input_bytes), now_ns)
 
     def _on_transcript(self, event: TranscriptHeard, now_ns: int) -> None:
         """Take what the AI wrote down of a sound; it counts while that sound is being judged."""
@@ -630,7 +635,7 @@ class Call(ToolTalk):
         speech_ms = one.speech_ms
         if not one.ended_ns:
             # It goes on, or its end was never told: so long it has lasted.
-            speech_ms = max(now_ns - one.onset_ns, 0) // NS_PER_MS
+            speech_ms = max(self.caller_ms - one.onset_ms, 0)
         peak = self.rules.peak if self.rules is not None else 0.0
         echo = self.echo
         self._commands.append(
@@ -678,8 +683,7 @@ class Call(ToolTalk):
                 )
         super()._on_carrier_started(event, now_ns)
 
-    def _ignore_for_greeting(self, onset_ns: int, now_ns: int, *, is_local: bool) -> None:
+    def _ignore_for_greeting(self, one: Candidate, now_ns: int) -> None:
         """Let the greeting go on; what the caller says is heard by the AI all the same."""
-        one = self.judge.numbered(Candidate(onset_ns, now_ns, is_local))
         self.counts.barge_ins_ignored += 1
-        self._record(one, "ignored", "greeting", now_ns)
+        self._record(self.judge.numbered(one), "ignored", "greeting", now_ns)

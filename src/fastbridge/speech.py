@@ -130,7 +130,7 @@ class SileroLimits:
     # The end is put back to the last loud frame, at most so far.
     tail_ms: int = 320
     # With no score for this long (the detector's thread is behind) the level alone decides
-    # whether a sound goes on.
+    # whether a sound goes on; but not while `is_catching_up`.
     scores_late_ms: int = 300
 
 
@@ -161,6 +161,7 @@ class SileroRules:
         "_stage",
         "_streak",
         "_was_sure",
+        "is_catching_up",
         "is_guarded",
         "limits",
     )
@@ -170,6 +171,8 @@ class SileroRules:
         self.limits = limits or SileroLimits()
         self._loudness = Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
         self.is_guarded = False
+        # Set by the call: what is not scored yet came in one go, so its scores are not late.
+        self.is_catching_up = False
         self._bar = 0.0
         self._bar_ms = 0
         self._score_ms = 0
@@ -184,6 +187,11 @@ class SileroRules:
     def peak(self) -> float:
         """Return the highest evidence in the present sound (0..1)."""
         return self._peak
+
+    @property
+    def scored_ms(self) -> int:
+        """Return how far the network has looked, on the caller's clock."""
+        return self._score_ms
 
     @property
     def lasted_ms(self) -> int:
@@ -217,6 +225,8 @@ class SileroRules:
         self._bar_ms = at_ms
         self._loudness.hear(level, at_ms)
         if self._stage is Stage.QUIET or at_ms - self._score_ms < self.limits.scores_late_ms:
+            return None
+        if self.is_catching_up:
             return None
         if self._loudness.is_loud:
             self._last_ms = at_ms

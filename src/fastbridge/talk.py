@@ -117,16 +117,23 @@ class Candidate:
     the evidence, `reason` why it was decided as it was, `silent_ns` and `confirmed_ns` its stages;
     `was_audible`: AI audio was reaching the ear when it fell silent. A sound with pauses:
     `again_ns` is when its latest part began, `earlier_ms` what came before.
+
+    How long it lasted is a matter of the caller's clock (`onset_ms`, `again_ms`, `ended_ms`:
+    milliseconds of caller audio), never of arrival: after a stall of the network a second of sound
+    comes in one go.
     """
 
     onset_ns: int
     trigger_ns: int
     is_local: bool
+    onset_ms: int = 0
     items: set[str] = field(default_factory=set)
     is_held: bool = False
     is_parked: bool = False
     ended_ns: int = 0
+    ended_ms: int = 0
     again_ns: int = 0
+    again_ms: int = 0
     earlier_ms: int = 0
     speech_ms: int = 0
     deadline_ns: int = 0
@@ -143,5 +150,10 @@ class Candidate:
 
     @property
     def begun_ns(self) -> int:
-        """Return when its latest part began."""
+        """Return when its latest part began to arrive."""
         return self.again_ns or self.onset_ns
+
+    @property
+    def begun_ms(self) -> int:
+        """Return where its latest part began on the caller's clock."""
+        return self.again_ms if self.again_ns else self.onset_ms
