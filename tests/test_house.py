@@ -46,6 +46,7 @@ FLOORS = {
     "answering": 3,
     "tool_talk": 3.25,  # on top of answering, which it extends
     "heard_talk": 3.4,  # on top of tool_talk, which it extends
+    "kept_talk": 3.45,  # on top of heard_talk, which it extends
     "call": 3.5,  # on top of tool_talk, which it extends
     "wire": 3,
     "worlds": 3,

@@ -13,26 +13,21 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from fastbridge._clocks import InputClock
 from fastbridge._ring import MulawRing
 from fastbridge.answering import NEVER_NS, history_frames
 from fastbridge.barge_in import Judge
-from fastbridge.caller_delay import DelayLine, Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.echo_guard import EchoGuard
 from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
-    CallerCleaned,
-    CallerFramesLost,
     CancelResponse,
     CarrierStarted,
     ClearCarrier,
     CommitInput,
     DeleteItem,
     EarsBehind,
-    EchoCancelling,
     EchoMeasured,
     InputCommitted,
     MarkEchoed,
@@ -43,11 +38,11 @@ from fastbridge.events import (
 )
 from fastbridge.evidence import Evidence
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
-from fastbridge.heard_talk import HeardTalk
-from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
+from fastbridge.kept_talk import KeptTalk
+from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import SCORES_LATE_MS, EnergyRules, Spurt, Stage, rules_for
-from fastbridge.talk import Act, Candidate, State
+from fastbridge.speech import SCORES_LATE_MS, SileroRules, Spurt, Stage
+from fastbridge.talk import Act, Candidate, End, State
 from fastbridge.telling import Telling
 
 __all__ = ["Call", "history_frames"]
@@ -58,10 +53,6 @@ TURN_PATIENCE_NS: Final = 1_500 * NS_PER_MS
 REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 # A turn of which the AI reports the beginning and no end is taken for over after so long.
 SPEECH_PATIENCE_NS: Final = 30_000 * NS_PER_MS
-# What may be echo waits so long for its cleaned twin, and for our own ears to judge it.
-ECHO_WAIT_MS: Final = 100
-# Echo may come back so long after the AI's last sound at the ear.
-ECHO_TAIL_NS: Final = 500 * NS_PER_MS
 # A report of a sound is about so late (frames of 20 ms), mostly the AI's padding and way.
 LEVELS_KEPT: Final = 16
 # What a false hold adds to the bar of the local detector (a probability).
@@ -77,13 +68,11 @@ class _Clear:
     sound: Candidate
 
 
-class Call(HeardTalk):
+class Call(KeptTalk):
     """One bridged call: the answers, and the caller who may interrupt them."""
 
     def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
         super().__init__(settings, ring, now_ns)
-        self.caller_clock = InputClock()
-        self.rules = rules_for(settings)
         self.echo = EchoMeasured(has_echo=False)
         # When the bridge ends the caller's turn itself, should the AI not have heard it.
         self._turn_due_ns = NEVER_NS
@@ -91,9 +80,6 @@ class Call(HeardTalk):
         # The AI hears the caller's turn, at most until then.
         self._heard_until_ns = 0
         self.evidence = Evidence()
-        self.line = DelayLine(ECHO_WAIT_MS)
-        # Where the latest sound of our own ears began, on the caller's clock.
-        self._spurt_began_ms = 0
         self.guard = EchoGuard(settings.echo_window_ms)
         self.judge = Judge(settings)
         # Caller items judged to be no speech, and those whose turn ended before the verdict.
@@ -110,9 +96,6 @@ class Call(HeardTalk):
         self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
         self._doors |= {
             MarkEchoed: self._on_mark,
-            CallerFramesLost: self._on_frames_lost,
-            EchoCancelling: self._on_cancelling,
-            CallerCleaned: self._on_cleaned,
             SpeechStarted: self._on_speech_started,
             SpeechStopped: self._on_speech_stopped,
             TranscriptHeard: self._on_transcript,
@@ -132,10 +115,14 @@ class Call(HeardTalk):
                 self._force_turn(now_ns)
         if self.judge.candidate is None:
             return
-        self._watch_local(now_ns)
+        self._watch_sound(now_ns)
         self._act(self.judge.due(self.state(now_ns), now_ns), now_ns)
         if self.judge.candidate is not None and not self._can_be_interrupted(now_ns):
             self._act(self.judge.gone(self.state(now_ns)), now_ns)
+
+    @property
+    def _is_judging(self) -> bool:
+        return self.judge.candidate is not None
 
     def _force_turn(self, now_ns: int) -> None:
         """We stopped the AI for speech it never heard: end the turn for it, and ask."""
@@ -186,6 +173,8 @@ class Call(HeardTalk):
                     was_decided=was_decided,
                     onset_ns=one.onset_ns,
                     was_audible=one.was_audible,
+                    onset_ms=one.onset_ms,
+                    confirmed_ms=self.caller_ms,
                 )
             )
 
@@ -206,6 +195,7 @@ class Call(HeardTalk):
             return
         input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + self._padding_ms)
         onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
+        onset_ms = self._caller_ms_of(input_bytes)
         self.evidence.started(event.item_id)
         if self.judge.candidate is None:
             was_noise = self.judge.verdict_on(onset_ns)
@@ -216,10 +206,11 @@ class Call(HeardTalk):
                     self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
                 return
             if self._is_our_echo(now_ns):
-                self._reject_echo(event, onset_ns, now_ns)
+                one = Candidate(onset_ns, now_ns, is_local=False, onset_ms=onset_ms)
+                self._reject_echo(event.item_id, one, now_ns)
                 return
         self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
-        self._sound(onset_ns, now_ns, is_local=False, item_id=event.item_id)
+        self._sound(onset_ns, onset_ms, now_ns, is_local=False, item_id=event.item_id)
 
     def _is_our_echo(self, now_ns: int) -> bool:
         """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
@@ -230,107 +221,37 @@ class Call(HeardTalk):
         is_heard = self.playout.is_audible(now_ns) and not self.evidence.is_blind(now_ns)
         return self.echo.has_echo and self._is_quiet and is_heard
 
-    def _reject_echo(self, event: SpeechStarted, onset_ns: int, now_ns: int) -> None:
+    def _reject_echo(self, item_id: str, one: Candidate, now_ns: int) -> None:
         """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""
-        self.evidence.echoed(event.item_id, now_ns)
-        self._noise_items.append(event.item_id)
+        self.evidence.echoed(item_id, now_ns)
+        self._noise_items.append(item_id)
         self.counts.barge_ins_ignored += 1
-        one = self.judge.numbered(Candidate(onset_ns, now_ns, is_local=False))
-        self._record(one, "ignored", "echo", now_ns)
+        self._record(self.judge.numbered(one), "ignored", "echo", now_ns)
 
-    def _sound(self, onset_ns: int, now_ns: int, *, is_local: bool, item_id: str = "") -> None:
+    def _sound(
+        self, onset_ns: int, onset_ms: int, now_ns: int, *, is_local: bool, item_id: str = ""
+    ) -> None:
         """Judge a sound that began: a turn, an interruption, or one to be doubted for a while."""
         state = self.state(now_ns)
         if state is not State.SILENT and self._is_protected(now_ns):
-            self._ignore_for_greeting(onset_ns, now_ns, is_local=is_local)
+            self._ignore_for_greeting(Candidate(onset_ns, now_ns, is_local, onset_ms), now_ns)
             return
         doubt = self.guard.judge(onset_ns, self.playout, now_ns)
         act = self.judge.onset(
-            state, onset_ns, now_ns, doubt=doubt, is_local=is_local, item_id=item_id
+            state,
+            onset_ns,
+            now_ns,
+            onset_ms=onset_ms,
+            doubt=doubt,
+            is_local=is_local,
+            item_id=item_id,
         )
         one = self.judge.candidate
         if one is not None and not one.level:
             one.level = max(self._levels, default=0)
         self._act(act, now_ns)
 
-    # ----------------------------------------------------------------- on its way to the AI
-
-    def _keep_back(self, payload: str, count: int, now_ns: int) -> bool:
-        """Let a caller frame wait while it may be our own voice; False: it passes at once.
-
-        Armed while the AI is audible, and a little after, as long as our own ears, on the
-        echo-cancelled twin of the audio, hear nobody. What waits leaves cleaned.
-        """
-        line = self.line
-        if not self.playout.may_echo(now_ns, ECHO_TAIL_NS):
-            if not line.is_armed:
-                return False
-            # In one command: what waited comes before this frame.
-            self._append([*line.disarm(), Leaving(payload, count, now_ns)])
-            return True
-        if not line.is_armed:
-            is_doubted = self.judge.candidate is None and self._is_quiet
-            if not is_doubted:
-                return False
-            line.arm()
-        self._append(line.push(payload, count, self.caller_ms, now_ns))
-        return True
-
-    @property
-    def _is_quiet(self) -> bool:
-        """Say whether our own ears hear nobody."""
-        return self.rules is not None and self.rules.stage is Stage.QUIET
-
-    def _let_through(self, from_ms: int) -> None:
-        """The caller speaks: what waits of it goes to the AI now, and what follows at once."""
-        if self.line.is_armed:
-            self._append(self.line.let_through(from_ms))
-
-    def _let_sound_through(self, one: Candidate) -> None:
-        """Let a sound through that is taken seriously, from where our own ears heard it begin."""
-        self._let_through(self._spurt_began_ms if one.is_local else self.caller_ms)
-
-    def _on_cancelling(self, event: EchoCancelling, _: int) -> None:
-        self.is_echo_cancelled = event.is_on
-        if not event.is_on:
-            self._append(self.line.disarm())
-
-    def _on_cleaned(self, event: CallerCleaned, now_ns: int) -> None:
-        """Take the echo-cancelled twin of a frame; rules of loudness listen to it alone."""
-        if self.line.clean(event.at_ms, event.payload, event.count) and self._hears_cleaned:
-            assert self.rules is not None  # noqa: S101  asked just now
-            spurt = self.rules.level(event.level, event.at_ms)
-            if spurt is not None:
-                self._spurt(spurt, now_ns)
-
-    @property
-    def _hears_cleaned(self) -> bool:
-        """Say whether the level of what waits is judged without our echo, when it is known."""
-        return self.line.is_armed and isinstance(self.rules, EnergyRules)
-
-    def _on_frames_lost(self, event: CallerFramesLost, now_ns: int) -> None:
-        """Let silence stand for audio that never came, so that no clock is bent by it."""
-        self.counts.caller_bytes_lost += event.count
-        self.caller_clock.append(event.count, now_ns)
-        pieces = silence_pieces(event.count, now_ns)
-        if not self.is_ready:
-            for one in pieces:
-                self.counts.caller_bytes_held_out += self._early.keep(*one)
-            return
-        # What waits came before it; what is lost cannot be judged, so it ends the doubt.
-        waiting = self.line.let_through(self.caller_ms) if self.line.is_armed else []
-        self._append([*waiting, *pieces])
-
     # ----------------------------------------------------------------- our own detector
-
-    @property
-    def caller_ms(self) -> int:
-        """Return the caller's clock: milliseconds of caller audio received."""
-        return ms_of_bytes(self.caller_clock.appended_bytes)
-
-    def due_ms(self, now_ns: int) -> int:
-        """Return the caller's clock as it is by now, free of the jitter of what has arrived."""
-        return ms_of_bytes(self.caller_clock.due_bytes(now_ns))
 
     @property
     def caller_level(self) -> int:
@@ -362,6 +283,10 @@ class Call(HeardTalk):
         rules.is_guarded = doubts and self.playout.is_audible(now_ns)
         if self._hears_cleaned:
             return
+        if isinstance(rules, SileroRules) and rules.stage is not Stage.QUIET:
+            # Scores are late when the audio behind them came long ago, not when it came in one go.
+            came_ns = self.caller_clock.arrival_ns(bytes_of_ms(rules.scored_ms), now_ns)
+            rules.is_catching_up = now_ns - came_ns < rules.limits.scores_late_ms * NS_PER_MS
         spurt = rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
         if spurt is not None:
             self._spurt(spurt, now_ns)
@@ -399,7 +324,7 @@ class Call(HeardTalk):
             self._goes_on(one, spurt, now_ns)
             return
         assert self.rules is not None  # noqa: S101  the spurt is theirs
-        is_late = self._is_late(spurt)
+        is_late = self._is_late(spurt, now_ns)
         # Of a short sound that is over long ago nobody wants to hear.
         is_over = is_late and not self.rules.is_noisy and spurt.sound_ms < self.settings.resume_ms
         needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded or is_over
@@ -410,7 +335,7 @@ class Call(HeardTalk):
             return  # the AI's report of this sound was faster, and committed
         if one is None and is_late and self.evidence.is_old_news(spurt, onset_ns):
             return
-        self._sound(onset_ns, now_ns, is_local=True)
+        self._sound(onset_ns, spurt.began_ms, now_ns, is_local=True)
         one = self.judge.candidate
         if one is not None:
             one.is_sure = spurt.stage is Stage.SURE
@@ -426,7 +351,7 @@ class Call(HeardTalk):
         one.is_sure = True
         if one.ended_ns:
             onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
-            self._sound(onset_ns, now_ns, is_local=True)
+            self._sound(onset_ns, spurt.began_ms, now_ns, is_local=True)
 
     def _spurt_ended(self, spurt: Spurt, now_ns: int) -> None:
         """The caller's sound is over: when it ended counts, not when that became known."""
@@ -439,34 +364,41 @@ class Call(HeardTalk):
         # One that has ended waits for a verdict: what ends now never was a part of it.
         if one is None or rules is None or not one.is_local or one.ended_ns:
             return
-        is_late = self._is_late(spurt)
-        if not self.evidence.is_end_doubted(one, rules, ended_ns, is_late=is_late):
-            self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+        ended, is_late = (ended_ns, end_ms), self._is_late(spurt, now_ns)
+        if not self.evidence.is_end_doubted(one, rules, ended, is_late=is_late):
+            self._end_sound(ended, now_ns)
 
-    def _is_late(self, spurt: Spurt) -> bool:
-        """Say whether our own ears told this too late to speak for the present."""
-        return spurt.is_by_level or self.caller_ms - spurt.at_ms >= SCORES_LATE_MS
+    def _is_late(self, spurt: Spurt, now_ns: int) -> bool:
+        """Say whether our own ears told this too late to speak for the present.
+
+        Not when the caller's audio itself was late, and came in one go.
+        """
+        came_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.at_ms), now_ns)
+        is_late = now_ns - came_ns >= SCORES_LATE_MS * NS_PER_MS
+        return spurt.is_by_level or (is_late and self.caller_ms - spurt.at_ms >= SCORES_LATE_MS)
+
+    def _end_sound(self, ended: End, now_ns: int) -> None:
+        """Let the judge know when, and where on the caller's clock, the sound ended."""
+        act = self.judge.ended(self.state(now_ns), ended[0], now_ns, ended_ms=ended[1])
+        self._act(act, now_ns)
 
     @property
     def rules_guarded(self) -> bool:
         """Say whether our own voice may be coming back right now."""
         return self.rules is not None and self.rules.is_guarded
 
-    def _watch_local(self, now_ns: int) -> None:
+    def _watch_sound(self, now_ns: int) -> None:
         """Let the evidence say whether the sound that is judged is over by now."""
-        one = self.judge.candidate
-        if one is None or self.rules is None:
-            return
-        ended_ns = self.evidence.watch(one, self.rules, self.judge, now_ns)
-        if ended_ns:
-            self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+        ended = self.evidence.watch(self.judge, self.rules, self.caller_clock, now_ns)
+        if ended is not None:
+            self._end_sound(ended, now_ns)
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
         input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
-        ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
-        if self.evidence.stopped(self.judge.candidate, event.item_id, ended_ns):
-            self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+        ended = self.input_clock.arrival_ns(input_bytes, now_ns), self._caller_ms_of(input_bytes)
+        if self.evidence.stopped(self.judge.candidate, event.item_id, ended):
+            self._end_sound(ended, now_ns)
 
     def _on_transcript(self, event: TranscriptHeard, now_ns: int) -> None:
         """Take what the AI wrote down of a sound; it counts while that sound is being judged."""
@@ -637,7 +569,7 @@ class Call(HeardTalk):
         self.counts.decisions_late += one.was_late
         if not one.ended_ns:
             # It goes on, or its end was never told: so long it has lasted.
-            speech_ms = max(now_ns - one.onset_ns, 0) // NS_PER_MS
+            speech_ms = max(self.caller_ms - one.onset_ms, 0)
         peak = self.rules.peak if self.rules is not None else 0.0
         echo = self.echo
         self._commands.append(
@@ -687,8 +619,7 @@ class Call(HeardTalk):
                 )
         super()._on_carrier_started(event, now_ns)
 
-    def _ignore_for_greeting(self, onset_ns: int, now_ns: int, *, is_local: bool) -> None:
+    def _ignore_for_greeting(self, one: Candidate, now_ns: int) -> None:
         """Let the greeting go on; what the caller says is heard by the AI all the same."""
-        one = self.judge.numbered(Candidate(onset_ns, now_ns, is_local))
         self.counts.barge_ins_ignored += 1
-        self._record(one, "ignored", "greeting", now_ns)
+        self._record(self.judge.numbered(one), "ignored", "greeting", now_ns)

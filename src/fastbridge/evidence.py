@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Final
 
-from fastbridge.barge_in import Judge
+from fastbridge._clocks import InputClock
+from fastbridge.barge_in import UNSURE_PATIENCE_NS, UNSURE_STEP_NS, Judge
 from fastbridge.mulaw import NS_PER_MS
 from fastbridge.speech import SCORES_LATE_MS, Rules, Spurt, Stage
-from fastbridge.talk import Candidate, Cue
+from fastbridge.talk import Candidate, Cue, End
 
-# A sound the rules are not sure of by its deadline is given up so long after; in these steps.
-UNSURE_PATIENCE_NS: Final = 1_300 * NS_PER_MS
-UNSURE_STEP_NS: Final = 40 * NS_PER_MS
 # What the rules know of a sound is so much behind at its deadline: a window, a frame, a round.
 KNOWN_LATE_MS: Final = 100
 # An item the AI opened on our echo is the caller's when our own ears hear one so soon after.
@@ -111,13 +109,13 @@ class Evidence:
         """Take that the AI opened an item on our own voice."""
         self._echo_item, self._echo_ns = item_id, now_ns
 
-    def stopped(self, one: Candidate | None, item_id: str, ended_ns: int) -> bool:
+    def stopped(self, one: Candidate | None, item_id: str, ended: End) -> bool:
         """Take the AI's report of an end; True: the sound that is judged ends by it."""
-        self.stopped_ns = ended_ns
+        self.stopped_ns = ended[0]
         self.committed(item_id)
         if one is None or item_id not in one.items:
             return False
-        one.stopped_ns = ended_ns
+        one.stopped = ended
         return one.is_ai_judged
 
     def committed(self, item_id: str) -> None:
@@ -141,49 +139,59 @@ class Evidence:
         """Say whether a late score tells of a sound whose end the AI has reported already."""
         return onset_ns <= self.stopped_ns and spurt.stage is not Stage.ENDED
 
-    def is_end_doubted(self, one: Candidate, rules: Rules, ended_ns: int, *, is_late: bool) -> bool:
+    def is_end_doubted(self, one: Candidate, rules: Rules, ended: End, *, is_late: bool) -> bool:
         """Say whether the end our own ears heard of a sound is none to go by."""
         one.was_late = one.was_late or is_late
         if one.is_ai_judged:
             return True
         if is_late and rules.is_noisy:
-            one.doubted_end_ns = ended_ns  # what is loud since has not been looked at
+            one.doubted_end = ended  # what is loud since has not been looked at
             return True
         return False
 
-    def watch(self, one: Candidate, rules: Rules, judge: Judge, now_ns: int) -> int:
-        """Watch a sound that is judged; return when it ended if that is known now, else 0.
+    def watch(
+        self, judge: Judge, rules: Rules | None, clock: InputClock, now_ns: int
+    ) -> End | None:
+        """Watch the sound that is judged; return when it ended, if that is known now.
 
         A local sound lasts only as long as the rules know it to, however late they know; its
         deadline is put off until they do. One of which they know too late is the AI's to end.
+        `clock` is the caller's.
         """
+        one = judge.candidate
+        if one is None or one.is_parked:
+            return None
+        is_due = now_ns >= one.deadline_ns and one.cue_at_deadline is Cue.LASTED
+        if not one.is_local or rules is None:
+            if is_due:
+                judge.await_audio(one, clock, now_ns)
+            return None
         is_late = self.is_behind or rules.is_late
         one.was_late = one.was_late or is_late
-        if not one.is_local or one.is_parked:
-            return 0
         if one.is_ai_judged:
-            return self._watch_reported(one, rules, judge, now_ns)
+            return self._watch_reported(one, rules, judge, clock, now_ns)
         is_over = rules.stage is Stage.QUIET and not (is_late and rules.is_noisy)
-        if one.doubted_end_ns and not one.ended_ns and is_over:
-            return one.doubted_end_ns
-        is_due = now_ns >= one.deadline_ns and one.cue_at_deadline is Cue.LASTED
-        return self._watch_unsure(one, rules, judge, now_ns, is_late=is_late) if is_due else 0
+        if one.doubted_end is not None and not one.ended_ns and is_over:
+            return one.doubted_end
+        return self._watch_unsure(one, rules, judge, now_ns, is_late=is_late) if is_due else None
 
     def _watch_unsure(
         self, one: Candidate, rules: Rules, judge: Judge, now_ns: int, *, is_late: bool
-    ) -> int:
+    ) -> End | None:
         """Put off a deadline until the rules are sure, or have had their time."""
         known_ms = rules.lasted_ms if one.is_sure else 0
         if one.is_sure and self._is_long(one, known_ms, judge):
-            return 0
+            return None
         if now_ns - max(one.trigger_ns, one.begun_ns) <= judge.commit_ns + UNSURE_PATIENCE_NS:
             one.deadline_ns = now_ns + UNSURE_STEP_NS
-            return 0
+            return None
         if is_late:
-            return 0  # it goes on, and nobody knows what it is: the caller has the benefit
-        return one.begun_ns + known_ms * NS_PER_MS
+            return None  # it goes on, and nobody knows what it is: the caller has the benefit
+        return one.begun_ns + known_ms * NS_PER_MS, one.begun_ms + known_ms
 
-    def _watch_reported(self, one: Candidate, rules: Rules, judge: Judge, now_ns: int) -> int:
+    def _watch_reported(
+        self, one: Candidate, rules: Rules, judge: Judge, clock: InputClock, now_ns: int
+    ) -> End | None:
         """Watch a sound of which our own ears know too late: the AI's reports end it.
 
         Its `speech_stopped` does; without it the sound lasts, as one only the AI has heard.
@@ -193,8 +201,10 @@ class Evidence:
             one.cue_at_deadline = Cue.LASTED
             is_long = one.is_sure and self._is_long(one, rules.lasted_ms, judge)
             one.deadline_ns = now_ns if is_long else judge.lasted_deadline(one)
-            return 0
-        return one.stopped_ns if one.ended_ns != one.stopped_ns else 0
+            if now_ns >= one.deadline_ns and not is_long:
+                judge.await_audio(one, clock, now_ns)
+            return None
+        return one.stopped if one.stopped is not None and one.ended_ns != one.stopped[0] else None
 
     @staticmethod
     def _is_long(one: Candidate, known_ms: int, judge: Judge) -> bool:

@@ -6,7 +6,7 @@ from fastbridge._clocks cimport Loudness
 
 
 cdef class SileroRules:
-    cdef public bint is_guarded
+    cdef public bint is_guarded, is_catching_up
     cdef public object limits
     cdef public Loudness _loudness
     cdef public double _bar, _peak
@@ -19,7 +19,7 @@ cdef class SileroRules:
 
 
 cdef class EnergyRules:
-    cdef public bint is_guarded
+    cdef public bint is_guarded, is_catching_up
     cdef public object limits
     cdef public Loudness _loudness
     cdef public double _added, _peak

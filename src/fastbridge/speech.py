@@ -144,7 +144,7 @@ class SileroLimits:
     # The end is put back to the last loud frame, at most so far.
     tail_ms: int = 320
     # With no score for this long (the detector's thread is behind) the level alone decides
-    # whether a sound goes on.
+    # whether a sound goes on; but not while `is_catching_up`.
     scores_late_ms: int = SCORES_LATE_MS
 
 
@@ -205,6 +205,7 @@ class SileroRules:
         "_stage",
         "_streak",
         "_was_sure",
+        "is_catching_up",
         "is_guarded",
         "limits",
     )
@@ -214,6 +215,8 @@ class SileroRules:
         self.limits = limits or SileroLimits()
         self._loudness = Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
         self.is_guarded = False
+        # Set by the call: what is not scored yet came in one go, so its scores are not late.
+        self.is_catching_up = False
         self._bar = 0.0
         self._bar_ms = 0
         self._score_ms = 0
@@ -231,6 +234,11 @@ class SileroRules:
         return self._peak
 
     @property
+    def scored_ms(self) -> int:
+        """Return how far the network has looked, on the caller's clock."""
+        return self._score_ms
+
+    @property
     def lasted_ms(self) -> int:
         """Return how long the present sound is known to have lasted."""
         return max(self._sounded_ms() - self._began_ms, 0)
@@ -239,7 +247,7 @@ class SileroRules:
     def is_late(self) -> bool:
         """Say whether the scores of the present sound are late."""
         is_behind = self._bar_ms - self._score_ms >= self.limits.scores_late_ms
-        return is_behind and self._stage is not Stage.QUIET
+        return is_behind and self._stage is not Stage.QUIET and not self.is_catching_up
 
     @property
     def is_noisy(self) -> bool:
@@ -275,6 +283,8 @@ class SileroRules:
         if self._loudness.is_loud:
             self._spells.loud(at_ms)
         if self._stage is Stage.QUIET or at_ms - self._score_ms < self.limits.scores_late_ms:
+            return None
+        if self.is_catching_up:
             return None
         # Not the frame of this moment: it may be a dip between two words.
         self._last_ms = self._spells.end_of(self._last_ms)
