@@ -7,7 +7,9 @@ Three measures of length, never mixed:
 * milliseconds are made once, downwards, where a message needs them.
 
 Where the ear is follows from a model of the carrier's buffer: it plays 8 bytes a millisecond while
-it has any. Marks that come back tell how far the real ear is behind that model (`lag`).
+it has any. Marks that come back tell how far the real ear is behind that model (`lag`). The model
+paces, and says what is probably heard; what a resume goes back to, and what the AI is told, is only
+what marks prove (`ear_proof`).
 """
 
 from __future__ import annotations
