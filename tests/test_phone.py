@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from driver import HEX, Line, audio
 from fastbridge import live, phone
 from fastbridge.bridge import Bridge
 from fastbridge.config import Settings
-from fastbridge.events import BargeInDecided
+from fastbridge.events import BargeInDecided, BargeInTold
 from fastbridge.local_ai.server import LocalAi
 from fastbridge.pages import POLICY, Pages
 from fastbridge.playout import Playout
@@ -481,6 +482,24 @@ def test_words_go_only_to_who_may_read_them() -> None:
         feed.ai_said(json.dumps(said).encode(), 5_000_000)
         assert await own.take() == [{"w": [5.0, "ai", "i", "Hello", 0]}]
         assert not operator._queue
+
+    run(story)
+
+
+def test_what_was_heard_is_shown_when_the_ai_was_told() -> None:
+    """A commit before the carrier's proof has no number to show; it follows with the telling."""
+
+    async def story() -> None:
+        bridged = type("Looked", (), {"began_ns": 0, "looked_at_by": None})()
+        feed = live.Feed.__new__(live.Feed)
+        feed.bridge, feed._office, feed._recent = bridged, live.LiveOffice(), {}
+        feed._was_audible, feed.viewers = True, [live.Viewer(wants_words=False)]
+        decided = BargeInDecided("committed", "speech", 1, 2, 3, 1, 700, 0, "AI_TALK", candidate=4)
+        feed.performed(decided, 3)
+        feed.performed(BargeInTold(1, 4, 760, 3, 80_000_003, is_proven=True), 80_000_003)
+        feed.performed(replace(decided, candidate=5, told_ns=3), 3)
+        shown = [message["b"].get("heard_ms") for message in await feed.viewers[0].take()]
+        assert shown == [None, 760, 700]
 
     run(story)
 

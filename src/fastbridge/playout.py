@@ -7,7 +7,9 @@ Three measures of length, never mixed:
 * milliseconds are made once, downwards, where a message needs them.
 
 Where the ear is follows from a model of the carrier's buffer: it plays 8 bytes a millisecond while
-it has any. Marks that come back tell how far the real ear is behind that model (`lag`).
+it has any. Marks that come back tell how far the real ear is behind that model (`lag`). The model
+paces, and says what is probably heard; what a resume goes back to, and what the AI is told, is only
+what marks prove (`ear_proof`).
 """
 
 from __future__ import annotations
@@ -80,16 +82,15 @@ Cut = tuple[Item, bool]
 
 @dataclass(slots=True)
 class Mark:
-    """A mark on its way: what was written before it, and when the model expects its echo."""
+    """A mark on its way: where it stands, and when the model expects its echo."""
 
     name: str
     segment: int
     position: int
-    wire_bytes: int
     due_ns: int
     is_fence: bool = False
-    is_tail: bool = False
     is_edge: bool = False
+    is_tail: bool = False
 
 
 class Playout:
@@ -289,11 +290,9 @@ class Playout:
         self._unmarked_bytes = 0
         position = self.ring.read_position
         # A resume reaches the fence's position again: the name must tell the two apart.
-        kind = "f" * is_fence + "e" * is_edge
+        kind = "f" if is_fence else "e" if is_edge else ""
         name = f"g{self.generation}s{self.segment}{kind}:{position}"
-        due_ns = self.clock.dry_ns()
-        mark = Mark(name, self.segment, position, self.clock.sent_wire_bytes, due_ns, is_fence)
-        mark.is_edge = is_edge
+        mark = Mark(name, self.segment, position, self.clock.dry_ns(), is_fence, is_edge)
         if len(self._marks) >= MARKS_MAX:
             self._marks.popleft()
             self.marks_overflowed += 1
@@ -319,14 +318,11 @@ class Playout:
 
         `caller_frames`: how many frames of the caller the carrier has sent in front of it.
         """
-        mark = next((m for m in self._marks if m.name == name), None)
+        mark = self._take_mark(name)
         if mark is None:
             self.marks_unknown += 1
             self.proof.stranger(caller_frames)
             return None
-        while self._marks[0] is not mark:
-            self._marks.popleft()
-        self._marks.popleft()
         if mark.segment != self.segment:
             if mark.segment == self.proof.segment and not mark.is_fence:
                 self.proof.mark(mark.position, caller_frames, is_edge=mark.is_edge)
@@ -337,6 +333,16 @@ class Playout:
             self.proof.fence()
         else:
             self._proven = max(self._proven, min(mark.position, self._sent))
+        return mark
+
+    def _take_mark(self, name: str) -> Mark | None:
+        """Return the mark of that name, and forget it and all that were written before it."""
+        marks = self._marks
+        if marks and marks[0].name == name:  # as nearly always: none was lost
+            return marks.popleft()
+        mark = next((one for one in marks if one.name == name), None)
+        while mark is not None and marks.popleft() is not mark:
+            pass
         return mark
 
     def beat(self, now_ns: int) -> None:

@@ -62,7 +62,7 @@ class Telling:
     @property
     def is_proven(self) -> bool:
         """Say whether all is known that can be known of these items."""
-        return self.proof.is_complete or not self._cut
+        return self.proof.is_complete or not self.heard()
 
     @property
     def heard_ms(self) -> int:

@@ -105,12 +105,13 @@ class Simulation:
             has_dips=worlds.has_dips,
         )
         starts = [one.start_ms for one in self.caller.intervals]
-        freezes, pauses = stalls_at(starts, dice("sound stalls"), worlds.sound_stalls)
+        freezes, pauses, back = stalls_at(starts, dice("sound stalls"), worlds.sound_stalls)
         self.happened["sound_stalls"] = len(freezes) + len(pauses)
         self.worlds = worlds = replace(
             worlds,
             carrier_freezes=worlds.carrier_freezes + freezes,
             carrier_pauses=worlds.carrier_pauses + pauses,
+            carrier_back_freezes=worlds.carrier_back_freezes + back,
         )
         self.carrier = CarrierParty(
             self.agenda,
@@ -154,7 +155,7 @@ class Simulation:
             random("from carrier"),
             way_ms=carrier_way,
             jitter_ms=carrier_jitter,
-            freezes=(),
+            freezes=worlds.carrier_back_freezes,
             deliver=self.bridge.from_carrier,
         )
         to_ai = Path(

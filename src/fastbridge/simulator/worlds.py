@@ -26,6 +26,8 @@ class Worlds:
     carrier_way_ms: int = 40
     carrier_jitter_ms: int = 10
     carrier_freezes: Windows = ()
+    carrier_back_freezes: Windows = ()
+    """Likewise of the carrier's way to the bridge: marks and the caller's audio come late."""
     carrier_pauses: Windows = ()
     """The carrier's socket takes nothing: the bridge's transport fills up."""
     sound_stalls: float = 0.0
@@ -109,19 +111,26 @@ STALL_MS: Final = (50, 600)
 STALLS_APART_MS: Final = 2_500
 
 
-def stalls_at(sounds_ms: list[int], dice: Random, chance: float) -> tuple[Windows, Windows]:
-    """Return freezes of the way to the carrier, and pauses of its socket, around some sounds."""
+def stalls_at(
+    sounds_ms: list[int], dice: Random, chance: float
+) -> tuple[Windows, Windows, Windows]:
+    """Return stalls around some sounds: of the way to the carrier, of its socket, of both ways.
+
+    Those of the way back are given last; each is one of the way there, too.
+    """
     freezes: list[tuple[int, int]] = []
     pauses: list[tuple[int, int]] = []
+    back: list[tuple[int, int]] = []
     free_ms = 0
     for sound_ms in sounds_ms:
         begin = max(sound_ms + dice.randint(*STALL_BEGINS_MS), 0)
         end = begin + dice.randint(*STALL_MS)
-        kind = freezes if dice.random() < 0.5 else pauses  # noqa: PLR2004  an even coin
+        kinds = dice.choice(((freezes,), (freezes, back), (pauses,)))
         if dice.random() < chance and begin >= free_ms:
-            kind.append((begin, end))
+            for kind in kinds:
+                kind.append((begin, end))
             free_ms = end + STALLS_APART_MS
-    return tuple(freezes), tuple(pauses)
+    return tuple(freezes), tuple(pauses), tuple(back)
 
 
 def draw(seed: int, seconds: int) -> Worlds:
