@@ -416,8 +416,9 @@ class Call(ToolTalk):
             one.is_sure = spurt.stage is Stage.SURE
             item_id = self.evidence.rejected_item(self._noise_items, now_ns)
             if item_id:
-                self._noise_items.remove(item_id)
                 one.items.add(item_id)
+            while item_id in self._noise_items:  # a report may come twice
+                self._noise_items.remove(item_id)
 
     def _goes_on(self, one: Candidate, spurt: Spurt, now_ns: int) -> None:
         """Take more of the sound that is judged; a sure part reopens one that waits, no click."""
@@ -488,7 +489,7 @@ class Call(ToolTalk):
         self.evidence.committed(event.item_id)
         if self._is_turn_forced:
             self._is_turn_forced = False  # the answer was asked for already
-        elif event.item_id in self._noise_items:
+        elif event.item_id in self._noise_items and self._was_judged(now_ns):
             self._tell([DeleteItem(event.item_id)])
         elif one is not None and event.item_id in one.items:
             self._early_items.append(event.item_id)
@@ -499,6 +500,15 @@ class Call(ToolTalk):
             self.wait.begin("turn", self.evidence.stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
+
+    def _was_judged(self, now_ns: int) -> bool:
+        """Say whether a turn that began with a noise ended while an answer let us listen to it.
+
+        What went on for long behind the answer nobody but the AI has heard: it is a turn.
+        """
+        ended_ns = self.evidence.stopped_ns
+        is_silent = self.state(now_ns) is State.SILENT
+        return not is_silent or self.playout.may_echo(ended_ns, ECHO_TAIL_NS)
 
     # ----------------------------------------------------------------- verdicts
 
