@@ -246,3 +246,28 @@ def test_nobody_can_tell_that_our_ears_were_late() -> None:
         assert line.call.counts.decisions_late == is_late
         fields = decision_fields(line.decisions[0], 0)
         assert fields["is_late"] is is_late
+
+
+def test_a_turn_is_ignored_because_a_cough_began_it_before_the_answer_was_over() -> None:
+    """A cough opens the AI's item, the answer ends, the caller talks: that item is a turn."""
+    line = Line(OWN_EARS)
+    line.tell(InputCommitted("item_turn"))
+    line.answers("r1", audio(2_500))
+    line.run(2000)
+    line.caller_starts(ago_ms=100, item="item_0")
+    for at_ms in range(0, 600, 20):
+        line.level = LOUD if at_ms < 100 else 0
+        line.run(20)
+        line.tell(SpeechScore(line.call.caller_ms, 0.95 if at_ms < 100 else 0.02))
+    line.run(1200)  # noise keeps the AI's item open
+    line.level = LOUD
+    line.run(1500)
+    line.level = 0
+    line.run(500)
+    requests = len(line.of(RequestResponse))
+    line.caller_stops("item_0")
+    line.tell(InputCommitted("item_0"))
+    line.run(300)
+    assert [one.outcome for one in line.decisions] == ["resumed"]
+    assert line.of(DeleteItem) == []
+    assert len(line.of(RequestResponse)) == requests + 1

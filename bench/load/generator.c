@@ -43,8 +43,9 @@ typedef struct {
     char stream_sid[40];
     /* the caller */
     uint32_t frames;
-    int64_t sent_ns[SENT_KEPT], speech_until_ns;
-    int speech_frame;
+    int64_t sent_ns[SENT_KEPT];
+    int speech_frame, speech_left; /* frames of the interruption still to be said */
+    uint32_t speech_end;           /* number of its last frame; 0: not said yet */
     /* what arrives at the carrier */
     Ear ear;
     uint8_t *echo; /* what the ear plays, by play time; 0xff where nothing was */
@@ -233,7 +234,8 @@ static void caller_tick(Line *line, int64_t now) {
                      "{\"event\":\"media\",\"sequenceNumber\":\"%u\",\"media\":{\"track\":\"inbound\","
                      "\"chunk\":\"%u\",\"timestamp\":\"%u\",\"payload\":\"", number + 1, number,
                      (number - 1) * FRAME_MS);
-    bool speaks = now < line->speech_until_ns;
+    bool speaks = line->speech_left > 0;
+    if (speaks && !--line->speech_left) line->speech_end = number;
     memcpy(text + n, speaks ? speech_frames[line->speech_frame++ % speech_count] : quiet_frame,
            FRAME_CHARS);
     if (line->echo && !speaks) take_echo(line, text + n, now);

@@ -38,10 +38,10 @@ from fastbridge.events import (
 )
 from fastbridge.evidence import Evidence
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
-from fastbridge.kept_talk import KeptTalk
+from fastbridge.kept_talk import ECHO_TAIL_NS, KeptTalk
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import SCORES_LATE_MS, SileroRules, Spurt, Stage
+from fastbridge.speech import SileroRules, Spurt, Stage
 from fastbridge.talk import Act, Candidate, End, State
 from fastbridge.telling import Telling
 
@@ -100,7 +100,7 @@ class Call(KeptTalk):
             SpeechStopped: self._on_speech_stopped,
             TranscriptHeard: self._on_transcript,
             SpeechScore: self._on_score,
-            EarsBehind: self._on_ears_behind,
+            EarsBehind: self.evidence.ears_behind,
             EchoMeasured: self._on_echo,
             InputCommitted: self._on_input_committed,
         }
@@ -297,9 +297,6 @@ class Call(KeptTalk):
             if spurt is not None:
                 self._spurt(spurt, now_ns)
 
-    def _on_ears_behind(self, event: EarsBehind, now_ns: int) -> None:
-        self.evidence.ears_behind(is_behind=event.is_behind, now_ns=now_ns)
-
     def _on_echo(self, event: EchoMeasured, _: int) -> None:
         """Take the probe's answer: with an echo path, our own voice must not count as a caller."""
         if event.has_echo != self.echo.has_echo:
@@ -324,7 +321,7 @@ class Call(KeptTalk):
             self._goes_on(one, spurt, now_ns)
             return
         assert self.rules is not None  # noqa: S101  the spurt is theirs
-        is_late = self._is_late(spurt, now_ns)
+        is_late = self.evidence.is_late(spurt, self.caller_clock, now_ns)
         # Of a short sound that is over long ago nobody wants to hear.
         is_over = is_late and not self.rules.is_noisy and spurt.sound_ms < self.settings.resume_ms
         needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded or is_over
@@ -341,8 +338,9 @@ class Call(KeptTalk):
             one.is_sure = spurt.stage is Stage.SURE
             item_id = self.evidence.rejected_item(self._noise_items, now_ns)
             if item_id:
-                self._noise_items.remove(item_id)
                 one.items.add(item_id)
+            while item_id in self._noise_items:  # a report may come twice
+                self._noise_items.remove(item_id)
 
     def _goes_on(self, one: Candidate, spurt: Spurt, now_ns: int) -> None:
         """Take more of the sound that is judged; a sure part reopens one that waits, no click."""
@@ -364,18 +362,10 @@ class Call(KeptTalk):
         # One that has ended waits for a verdict: what ends now never was a part of it.
         if one is None or rules is None or not one.is_local or one.ended_ns:
             return
-        ended, is_late = (ended_ns, end_ms), self._is_late(spurt, now_ns)
+        ended = ended_ns, end_ms
+        is_late = self.evidence.is_late(spurt, self.caller_clock, now_ns)
         if not self.evidence.is_end_doubted(one, rules, ended, is_late=is_late):
             self._end_sound(ended, now_ns)
-
-    def _is_late(self, spurt: Spurt, now_ns: int) -> bool:
-        """Say whether our own ears told this too late to speak for the present.
-
-        Not when the caller's audio itself was late, and came in one go.
-        """
-        came_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.at_ms), now_ns)
-        is_late = now_ns - came_ns >= SCORES_LATE_MS * NS_PER_MS
-        return spurt.is_by_level or (is_late and self.caller_ms - spurt.at_ms >= SCORES_LATE_MS)
 
     def _end_sound(self, ended: End, now_ns: int) -> None:
         """Let the judge know when, and where on the caller's clock, the sound ended."""
@@ -420,7 +410,7 @@ class Call(KeptTalk):
         self.evidence.committed(event.item_id)
         if self._is_turn_forced:
             self._is_turn_forced = False  # the answer was asked for already
-        elif event.item_id in self._noise_items:
+        elif event.item_id in self._noise_items and self._was_judged(now_ns):
             self._tell([DeleteItem(event.item_id)])
         elif one is not None and event.item_id in one.items:
             self._early_items.append(event.item_id)
@@ -433,6 +423,15 @@ class Call(KeptTalk):
                 self._request(Ask(AI_TALK), now_ns)
             else:
                 self._tell_heard(now_ns)  # it answers by itself, from here on
+
+    def _was_judged(self, now_ns: int) -> bool:
+        """Say whether a turn that began with a noise ended while an answer let us listen to it.
+
+        What went on for long behind the answer nobody but the AI has heard: it is a turn.
+        """
+        ended_ns = self.evidence.stopped_ns
+        is_silent = self.state(now_ns) is State.SILENT
+        return not is_silent or self.playout.may_echo(ended_ns, ECHO_TAIL_NS)
 
     # ----------------------------------------------------------------- verdicts
 

@@ -12,7 +12,8 @@ from typing import Final
 
 from fastbridge._clocks import InputClock
 from fastbridge.barge_in import UNSURE_PATIENCE_NS, UNSURE_STEP_NS, Judge
-from fastbridge.mulaw import NS_PER_MS
+from fastbridge.events import EarsBehind
+from fastbridge.mulaw import NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.speech import SCORES_LATE_MS, Rules, Spurt, Stage
 from fastbridge.talk import Candidate, Cue, End
 
@@ -88,13 +89,13 @@ class Evidence:
 
     # ----------------------------------------------------------------- reports
 
-    def ears_behind(self, *, is_behind: bool, now_ns: int) -> None:
+    def ears_behind(self, event: EarsBehind, now_ns: int) -> None:
         """Take that our own ears fell behind, or that they are in time again."""
-        if is_behind:
+        if event.is_behind:
             self._behind_ns = now_ns
         elif now_ns - self._behind_ns >= BURST_NS:
             self._blind_until_ns = now_ns + BLIND_NS
-        self.is_behind = is_behind
+        self.is_behind = event.is_behind
 
     def is_blind(self, now_ns: int) -> bool:
         """Say whether our own ears may have missed the sound that is reported now."""
@@ -134,6 +135,18 @@ class Evidence:
         return self._echo_item if is_recent and self._echo_item in noise_items else ""
 
     # ----------------------------------------------------------------- our own ears
+
+    @staticmethod
+    def is_late(spurt: Spurt, clock: InputClock, now_ns: int) -> bool:
+        """Say whether our own ears told this too late to speak for the present.
+
+        Not when the caller's audio itself was late, and came in one go. `clock` is the caller's.
+        """
+        if spurt.is_by_level:
+            return True
+        waited_ns = now_ns - clock.arrival_ns(bytes_of_ms(spurt.at_ms), now_ns)
+        is_behind = ms_of_bytes(clock.appended_bytes) - spurt.at_ms >= SCORES_LATE_MS
+        return is_behind and waited_ns >= SCORES_LATE_MS * NS_PER_MS
 
     def is_old_news(self, spurt: Spurt, onset_ns: int) -> bool:
         """Say whether a late score tells of a sound whose end the AI has reported already."""
