@@ -30,7 +30,14 @@ from fastbridge.caller.command import add_arguments, default_start, plan_of, run
 from fastbridge.caller.delay_line import Alarm, DelayLine
 from fastbridge.caller.measures import audible_until, loud_frames, measure_barge_in
 from fastbridge.caller.microphone import Microphone
-from fastbridge.caller.plan import AfterTalkspurt, AtSecond, CallPlan, IntoTalkspurt, Utterance
+from fastbridge.caller.plan import (
+    AfterTalkspurt,
+    AtSecond,
+    CallPlan,
+    IntoTalkspurt,
+    Utterance,
+    WhenTrue,
+)
 from fastbridge.caller.proof import prove
 from fastbridge.caller.record import CallRecord
 from fastbridge.caller.simulated_call import place_call
@@ -231,6 +238,22 @@ def test_the_mouth_follows_the_starting_rules() -> None:
     assert said == {"first": 100, "second": 1_500, "third": 2_500, "fourth": 3_600}
     assert mouth.has_said_all
     assert [one.onsets_ns for one in mouth.spoken] == [[one.begun_ns] for one in mouth.spoken]
+
+
+def test_the_mouth_waits_for_what_only_others_know() -> None:
+    """A condition must hold for its time at a stretch; each utterance waits anew."""
+    now_ms = 0
+
+    def is_true() -> bool:
+        return 100 <= now_ms < 160 or now_ms >= 200
+
+    sound = loud(0.04)
+    starts = (WhenTrue(is_true, 0.1), WhenTrue(is_true))
+    mouth = Microphone([Utterance(sound, start, "") for start in starts], started_ns=0)
+    for tick in range(50):
+        now_ms = 20 * tick
+        mouth.frame(now_ms * NS_PER_MS, [])
+    assert [one.begun_ns // NS_PER_MS for one in mouth.spoken] == [300, 340]
 
 
 def test_an_utterance_with_a_pause_has_two_onsets() -> None:

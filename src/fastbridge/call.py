@@ -186,6 +186,8 @@ class Call(ToolTalk):
                     was_decided=was_decided,
                     onset_ns=one.onset_ns,
                     was_audible=one.was_audible,
+                    onset_ms=one.onset_ms,
+                    confirmed_ms=self.caller_ms,
                 )
             )
 

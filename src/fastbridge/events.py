@@ -437,7 +437,9 @@ class BargeInConfirmed:
     """The carrier echoed the fence: its buffer is empty since at most one return trip.
 
     `was_decided`: the candidate's decision is out already, without this time in it.
-    `was_audible`: AI audio was reaching the ear when the `clear` was decided.
+    `was_audible`: AI audio was reaching the ear when the `clear` was decided. `onset_ms` and
+    `confirmed_ms` are places on the caller's clock: where the sound began, and how far the caller's
+    audio had come when the echo came between its frames. No stall of the network is in them.
     """
 
     generation: int
@@ -447,6 +449,8 @@ class BargeInConfirmed:
     was_decided: bool = False
     onset_ns: int = 0
     was_audible: bool = False
+    onset_ms: int = 0
+    confirmed_ms: int = 0
 
 
 Command: TypeAlias = (

@@ -10,7 +10,8 @@ object with one key. Times are milliseconds since the call began:
 
     {"call": {call_sid, lead_ms, window_frames, mode}}    once, first
     {"s": [t, waiting_ms, window_frames, ahead_ms, heard_ms, speaking, audible, held, level]}
-    {"b": {n, audible, onset, trigger, silent, confirmed, decided, outcome, ...}}  a barge-in
+    {"b": {n, audible, onset, trigger, silent, confirmed, decided, outcome, ...}}  a barge-in;
+        onset_at and confirmed_at are places in the caller's audio (ms), which no network bends
     {"w": [t, who, item, text, whole]}      words, if the AI gives any: who is "ai" or "caller"
     {"d": dropped}    messages this viewer was too slow for, so far
     {"end": reason}   last
@@ -189,7 +190,12 @@ class Feed:
         if isinstance(command, BargeInHeld):
             known |= {"onset": self._at(command.onset_ns), "silent": self._at(command.held_ns)}
         elif isinstance(command, BargeInConfirmed):
-            known["confirmed"] = self._at(command.confirmed_ns)
+            known |= {
+                "audible": command.was_audible,
+                "confirmed": self._at(command.confirmed_ns),
+                "onset_at": command.onset_ms,
+                "confirmed_at": command.confirmed_ms,
+            }
         else:
             known |= self._decided(command)
         while len(self._recent) > RECENT_MAX:
