@@ -166,6 +166,26 @@ def test_a_sound_that_goes_on_is_not_nothing_yet() -> None:
     assert line.decisions[0].outcome == "committed"
 
 
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [("nothing", "no_words"), ("backchannel", "backchannel"), ("failed", "no_verdict")],
+)
+def test_a_transcript_may_come_before_the_end_of_its_sound(verdict: str, reason: str) -> None:
+    """Our own ears are late on a busy machine: the verdict counts when they hear the end."""
+    line = playing()
+    scores(line, 416, 0.97, 900)
+    line.caller_starts(ago_ms=416)
+    at_ms = line.call.caller_ms
+    line.run(250)
+    line.caller_stops()
+    line.tell(InputCommitted("item_c"))
+    line.tell(TranscriptHeard("item_c", verdict))
+    assert line.decisions == []
+    for window in range(1, 12):
+        line.tell(SpeechScore(at_ms + window * WINDOW_MS, 0.02))
+    assert [(one.outcome, one.reason) for one in line.decisions] == [("resumed", reason)]
+
+
 def test_every_part_of_a_sound_must_be_nothing() -> None:
     """Two items of one sound: the answer goes on when neither has words, not before."""
     line = playing()
