@@ -24,7 +24,8 @@ from fastbridge.talk import State
 from fastbridge.tool_loading import load_tools
 
 ANSWERS_AFTER_S = 0.5
-INTERRUPTS_AFTER_MS = 500
+INTERRUPTS_AFTER_MS = 2000
+STILL_TO_HEAR_MS = 500
 BYTES_PER_MS = 8
 
 
@@ -56,15 +57,15 @@ class Answers:
         )
 
     def into(self, number: int) -> Start:
-        """Return a moment in an answer, half a second heard and more to be heard: interrupt it."""
+        """Return a moment in an answer, two seconds heard and more to be heard: interrupt it."""
         return WhenTrue(lambda: self._is_well_in(number))
 
     def _is_well_in(self, number: int) -> bool:
         if len(self._begins) < number:
             return False
-        least = INTERRUPTS_AFTER_MS * BYTES_PER_MS
-        heard = self._heard - self._begins[number - 1]
-        return heard >= least and self._queued - self._heard >= least
+        heard_ms = (self._heard - self._begins[number - 1]) // BYTES_PER_MS
+        waiting_ms = (self._queued - self._heard) // BYTES_PER_MS
+        return heard_ms >= INTERRUPTS_AFTER_MS and waiting_ms >= STILL_TO_HEAR_MS
 
 
 def tell(bridge: Bridge, command: Command, _: int) -> None:

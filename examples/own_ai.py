@@ -199,12 +199,14 @@ async def call_itself() -> None:
     """Say something to the parrot, hear it again, and interrupt it."""
     ai, url = await listen(0)
     listener = await Listener.start(Settings(openai_base_url=url, port=0, greeting="Hello."))
+    answers = offline.Answers()
+    listener.front.worker.watch = answers.look
     first, second = speech.choose(8).phrases[5], speech.choose(2).phrases[1]
     plan = CallPlan(
         url=f"ws://127.0.0.1:{listener.port}/media-stream",
         utterances=(
-            Utterance(first.mulaw, AfterTalkspurt(1, 0.5), first.text),
-            Utterance(second.mulaw, IntoTalkspurt(2, 2.0), second.text),
+            Utterance(first.mulaw, answers.after(1), first.text),
+            Utterance(second.mulaw, answers.into(2), second.text),
         ),
         seconds_max=40.0,
         quiet_seconds=3.0,

@@ -152,6 +152,9 @@ class Judge:
             begin_ns = max(ended_ns, self._whole_ns)
             one.deadline_ns = begin_ns + settings.verdict_ms * NS_PER_MS
             one.cue_at_deadline = Cue.EXPIRED
+            known = self._without_words(one, state)
+            if known is not Act.NOTHING:
+                return known
             if now_ns >= one.deadline_ns:
                 return self.due(state, now_ns)
         return self._chosen(act)
@@ -185,12 +188,20 @@ class Judge:
         if verdict == "words":
             return self.confirmed(state, "words")
         one.written.add(item_id)
-        if not one.ended_ns or one.is_parked or one.items - one.written:
+        one.wordless = verdict
+        return self._without_words(one, state) if one.ended_ns else Act.NOTHING
+
+    def _without_words(self, one: Candidate, state: State) -> Act:
+        """Return what the transcripts of an ended sound bring, once all have come, without words.
+
+        They may come first: our own ears on a busy machine hear the end later than the AI.
+        """
+        if one.is_parked or not one.items or one.items - one.written:
             return Act.NOTHING
-        if verdict == "failed":
+        if one.wordless == "failed":
             one.reason = "no_verdict"
             return self._chosen(self._table[state][Cue.EXPIRED])
-        one.reason = "backchannel" if verdict == "backchannel" else "no_words"
+        one.reason = "backchannel" if one.wordless == "backchannel" else "no_words"
         return self._table[state][Cue.NO_WORDS]
 
     def gone(self, state: State) -> Act:
