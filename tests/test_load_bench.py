@@ -49,7 +49,7 @@ def test_a_smoke_run_completes_its_cycle_and_nobody_hears_stale_audio() -> None:
 
 def test_the_floor_speaks_the_same_traffic() -> None:
     """The yardstick answers every interruption with a clear and drops what comes late."""
-    result = runs.once(bridges.floor(), 5, *run.QUICK, "--third-ms", "8000", seconds=6.5)
+    result = runs.once(bridges.floor(), 5, *runs.SMALL.options, "--third-ms", "8000", seconds=6.5)
     assert result["cycles"] > 0
     assert result["late_deltas"] > 0
     assert result["missed_clears"] == result["stale_bytes"] == result["lost_calls"] == 0, result
@@ -59,7 +59,7 @@ async def _round(port: int, ai_port: int) -> dict[str, int]:
     """Let calls talk until answers are streaming, then hang all of them up."""
     process = await asyncio.create_subprocess_exec(
         *(str(programs.generator()), "--port", str(port), "--ai-port", str(ai_port)),
-        *("--calls", str(CALLS), "--warmup", "0.2", "--seconds", "0.5", *run.QUICK[:10]),
+        *("--calls", str(CALLS), "--warmup", "0.2", "--seconds", "0.5", *runs.SMALL.options[:10]),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()

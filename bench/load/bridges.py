@@ -27,6 +27,10 @@ STOP_PATIENCE_S: Final = 10.0
 POLL_S: Final = 0.005
 
 
+class NotStartedError(RuntimeError):
+    """A server ended, or did not accept in time; the end of its log is the message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Where the server listens and where it finds the AI."""
@@ -112,6 +116,14 @@ def pin(pid: int, cpu: int) -> None:
         os.sched_setaffinity(pid, {cpu})
 
 
+def schedule(*, is_first: bool) -> None:
+    """Let what is started from here on run before everybody else, or in turn (inherited)."""
+    if is_first:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+    elif os.sched_getscheduler(0) == os.SCHED_FIFO:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
 def _accepts(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
         return True
@@ -123,7 +135,7 @@ def running(bridge: Bridge) -> Iterator[Running]:
     """Start a server, wait until it accepts, and end it.
 
     Raises:
-        RuntimeError: it ended or did not accept in time; the end of its log is in the message.
+        NotStartedError: it ended or did not accept in time.
     """
     ports = free_ports()
     programs.WORK.mkdir(exist_ok=True)
@@ -143,7 +155,7 @@ def running(bridge: Bridge) -> Iterator[Running]:
                 late = time.monotonic() - began_s > START_PATIENCE_S
                 if late or process.poll() is not None:
                     tail = log.read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"{bridge.name} did not start:\n{tail}")
+                    raise NotStartedError(f"{bridge.name} did not start:\n{tail}")
                 time.sleep(POLL_S)
             yield Running(process, ports, time.monotonic() - began_s, log)
         finally:

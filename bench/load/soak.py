@@ -16,7 +16,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bench.load import bridges, figures, run, runs
+from bench.load import bridges, figures, parts, programs, results, runs
+from bench.load.parts import say
 
 SETTLED: Final = 0.2
 GROWTH_MAX: Final = 0.01
@@ -43,31 +44,65 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--every", type=float, default=10.0, help="seconds between two samples")
-    parser.add_argument("--out", type=Path, default=run.RESULTS, help="folder of the result")
+    parser.add_argument("--out", type=Path, default=results.FOLDER, help="folder of the result")
     return parser.parse_args(argv)
+
+
+def section(arguments: argparse.Namespace, result: runs.Result, command: str) -> results.Section:
+    """Return the soak as a section of the report."""
+    kib_a_minute, growth = result["kib_a_minute"], result["growth"]
+    lost = result["lost_calls"] + result["lost_turns"]
+    clean = not (lost or result["stale_bytes"])
+    return {
+        "measured": results.now(),
+        "seconds": round(result["window_s"]),
+        "command": command,
+        "machine": figures.machine(),
+        "versions": figures.versions(),
+        "voices": programs.sounds()[1],
+        "rows": [result],
+        "limits": [],
+        "facts": [
+            parts.fact(
+                f"memory of {arguments.calls} talking calls over {arguments.minutes:g} minutes",
+                f"{kib_a_minute:+.0f} KiB a minute: {growth:+.2%} over the whole",
+                f"slope 0 (within {GROWTH_MAX:.0%})",
+                is_met=growth <= GROWTH_MAX,
+            ),
+            parts.fact(
+                "the same: stale bytes, lost calls or turns, underruns, generator's lateness p99",
+                f"{result['stale_bytes']}, {lost}, {result['underruns']}, "
+                f"{result['own_lateness']['p99_ms']:.1f} ms",
+                "0, 0",
+                is_met=clean,
+            ),
+        ],
+        "problems": [],
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print, write; 1 when memory grew, calls were lost or stale audio was heard."""
     arguments = parse(argv)
-    run.say(f"{arguments.calls} calls for {arguments.minutes:g} minutes on {figures.machine()}")
+    words = " ".join(sys.argv[1:] if argv is None else argv)
+    say(f"{arguments.calls} calls for {arguments.minutes:g} minutes on {figures.machine()}")
     more = ("--rss-every", f"{arguments.every}")
     with bridges.running(bridges.fastbridge()) as running:
         result = runs.against(running, arguments.calls, *more, seconds=arguments.minutes * 60)
     result |= {"bridge": "fastbridge", "ready_s": running.ready_s}
-    run.say("  " + runs.line(result))
+    say("  " + runs.line(result))
     kib_a_minute = slope([(second, kib) for second, kib in result["rss_samples"]])
     growth = kib_a_minute * arguments.minutes / result["rss_end_kib"]
-    run.say(
-        f"  resident {result['rss_ready_kib']:.0f} KiB when all calls were up, "
-        f"{result['rss_end_kib']:.0f} KiB at the end; slope {kib_a_minute:+.1f} KiB a minute "
-        f"({growth:+.2%} over the run, at most {GROWTH_MAX:.0%})"
-    )
     result |= {"kib_a_minute": kib_a_minute, "growth": growth}
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "soak.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    failed = growth > GROWTH_MAX or result["lost_calls"] or result["stale_bytes"]
-    return int(bool(failed))
+    found = section(arguments, result, f"python -m bench.load.soak {words}".strip())
+    results.keep(results.load(arguments.out) | {"soak": found}, arguments.out)
+    say(f"  resident {result['rss_ready_kib']:.0f} KiB when all calls were up, ")
+    say(f"  {result['rss_end_kib']:.0f} KiB at the end")
+    for one in found["facts"]:
+        say(f"  {one['name']}: {one['measured']}; target {one['target']}")
+    return int(not all(one["is_met"] for one in found["facts"]))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,12 @@ PYTHON: Final = WORK / "venv" / "bin" / "python"
 NODE_FOLDER: Final = WORK / "js"
 PYTHON_PARTS: Final = ("pipecat-ai", "openai-agents", "fastapi", "uvicorn", "websockets")
 NODE_PARTS: Final = ("@openai/agents", "@openai/agents-extensions", "ws")
+
+
+PIPECAT: Final = "pipecat"
+AGENTS_PYTHON: Final = "openai-agents Python"
+AGENTS_JS: Final = "openai-agents JS"
+NAMES: Final = (PIPECAT, AGENTS_PYTHON, AGENTS_JS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +87,18 @@ def _python_peer(name: str, script: str, part: str, first_calls: int, step: int)
 
 
 def installed() -> list[Peer]:
-    """Return the peers that can run here; the reader is told how to get the others."""
+    """Return the peers that can run here."""
     peers = []
     if PYTHON.is_file():
         peers += [
-            _python_peer("pipecat", "pipecat_bridge.py", "pipecat-ai", 2, 1),
-            _python_peer("openai-agents Python", "agents_bridge.py", "openai-agents", 20, 5),
+            _python_peer(PIPECAT, "pipecat_bridge.py", "pipecat-ai", 2, 1),
+            _python_peer(AGENTS_PYTHON, "agents_bridge.py", "openai-agents", 20, 5),
         ]
     node = shutil.which("node")
     if node is not None and (NODE_FOLDER / "node_modules" / "ws").is_dir():
         program = node
         bridge = bridges.Bridge(
-            "openai-agents JS",
+            AGENTS_JS,
             lambda ports: [
                 *(program, str(HERE / "agents_bridge.mjs")),
                 *(str(ports.bridge), str(ports.ai)),
@@ -100,11 +107,18 @@ def installed() -> list[Peer]:
         )
         part = "@openai/agents-extensions"
         peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}, takes_fifo=False))
-    if len(peers) < 3:
-        print("peers are missing: python -m bench.peers.adapters installs them")
     return peers
+
+
+def missing(peers: Sequence[Peer]) -> list[str]:
+    """Return the names of those that cannot."""
+    here = {one.bridge.name for one in peers}
+    return [name for name in NAMES if name not in here]
 
 
 if __name__ == "__main__":
     install()
-    sys.exit(0 if installed() else 1)
+    absent = missing(installed())
+    for name in absent:
+        print(f"{name} is not installed")
+    sys.exit(1 if absent else 0)
