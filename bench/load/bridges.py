@@ -48,6 +48,9 @@ class Bridge:
     environment: Callable[[Ports], Mapping[str, str]] = lambda _: {}
     generator: tuple[str, ...] = ()
     folder: Path = ROOT
+    # Whether it works when it runs before everybody else, and whether the bench lets it.
+    takes_first: bool = True
+    is_first: bool = False
 
 
 @dataclass(slots=True)
@@ -58,6 +61,7 @@ class Running:
     ports: Ports
     ready_s: float
     log: Path = field(default=Path())
+    is_first: bool = False
 
     @property
     def pid(self) -> int:
@@ -116,12 +120,9 @@ def pin(pid: int, cpu: int) -> None:
         os.sched_setaffinity(pid, {cpu})
 
 
-def schedule(*, is_first: bool) -> None:
-    """Let what is started from here on run before everybody else, or in turn (inherited)."""
-    if is_first:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
-    elif os.sched_getscheduler(0) == os.SCHED_FIFO:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+def put_first(pid: int) -> None:
+    """Let a process, and the threads it makes from now on, run before everybody else (root)."""
+    os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(10))
 
 
 def _accepts(port: int) -> bool:
@@ -151,13 +152,16 @@ def running(bridge: Bridge) -> Iterator[Running]:
         )
         try:
             pin(process.pid, SERVER_CPU)
+            if bridge.is_first and bridge.takes_first:
+                put_first(process.pid)
             while not _accepts(ports.bridge):
                 late = time.monotonic() - began_s > START_PATIENCE_S
                 if late or process.poll() is not None:
                     tail = log.read_text(errors="replace")[-2000:]
                     raise NotStartedError(f"{bridge.name} did not start:\n{tail}")
                 time.sleep(POLL_S)
-            yield Running(process, ports, time.monotonic() - began_s, log)
+            ready_s = time.monotonic() - began_s
+            yield Running(process, ports, ready_s, log, bridge.is_first)
         finally:
             _end(process)
 

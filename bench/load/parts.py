@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -69,7 +70,7 @@ class Part:
 
     def __init__(self, scale: Scale, *, is_first: bool = False) -> None:
         self.scale = scale
-        # Servers run before everybody else (SCHED_FIFO), where they can.
+        # Generator and servers run before everybody else (SCHED_FIFO), where they can.
         self.is_first = is_first
         self.rows: list[runs.Result] = []
         self.limits: list[Section] = []
@@ -82,6 +83,7 @@ class Part:
     ) -> runs.Result:
         """Measure one row and tell the reader."""
         traffic = self.scale.traffic
+        bridge = dataclasses.replace(bridge, is_first=self.is_first)
         result = runs.once(
             bridge, calls, *traffic.options, *more, seconds=traffic.seconds, attempts=attempts
         )
@@ -260,7 +262,6 @@ def measure_peers(part: Part) -> None:
         part.problem(f"{missing}: not installed; `python -m bench.peers.adapters` says why")
     for peer in peers:
         part.versions |= peer.versions
-        bridges.schedule(is_first=part.is_first and peer.takes_fifo)
         _search(
             part,
             peer.bridge,

@@ -85,7 +85,6 @@ def _scale(arguments: argparse.Namespace) -> parts.Scale:
 
 def measure(name: str, arguments: argparse.Namespace, command: str) -> results.Section:
     """Measure one part; a failure nobody foresaw is kept in it and ends that part only."""
-    bridges.schedule(is_first=arguments.fifo)
     part = parts.Part(arguments.scale, is_first=arguments.fifo)
     began_s = time.monotonic()
     measured = results.now()

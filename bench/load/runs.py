@@ -64,6 +64,8 @@ def against(running: bridges.Running, calls: int, *more: str, seconds: float = C
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     bridges.pin(process.pid, bridges.GENERATOR_CPU)
+    if running.is_first:
+        bridges.put_first(process.pid)
     try:
         out, problems = process.communicate(timeout=seconds + PATIENCE_S)
     except subprocess.TimeoutExpired:

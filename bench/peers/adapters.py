@@ -40,7 +40,6 @@ class Peer:
     first_calls: int
     step: int
     versions: dict[str, str]
-    takes_fifo: bool = True
 
 
 def install() -> None:
@@ -104,9 +103,10 @@ def installed() -> list[Peer]:
                 *(str(ports.bridge), str(ports.ai)),
             ],
             lambda _: {"OPENAI_AGENTS_DISABLE_TRACING": "1"},
+            takes_first=False,
         )
         part = "@openai/agents-extensions"
-        peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}, takes_fifo=False))
+        peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}))
     return peers
 
 
