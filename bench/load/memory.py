@@ -18,10 +18,12 @@ FILLED_S: Final = 22.0
 IDLE_KB_MAX: Final = 100
 UNPLAYED_KB_MAX: Final = 350
 UNPLAYED_MS: Final = 30_000
-# 34 s at ten times real time arrive within 3.4 s, up to 0.5 s later in the last call; by then 4 s
-# of it were sent to the carrier.
-FILL: Final = ("--mode", "fill", "--first-ms", "34000", "--warmup", "3.7")
+SLACK_MS: Final = 500
+# 34.6 s at ten times real time arrive within 3.5 s, in the last call 0.9 s after the first began
+# to wait for its turn; by then 4 s of it were sent to the carrier.
+FILL: Final = ("--mode", "fill", "--first-ms", "34600", "--warmup", "4.3")
 FILL_S: Final = 0.3
+ATTEMPTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,21 @@ def _fact(name: str, kilobytes: float, most: int) -> dict[str, Any]:
     }
 
 
+def _filled(bridge: bridges.Bridge, calls: int) -> runs.Result:
+    """Weigh a server whose every call has 30 s unplayed; again where some had less by then.
+
+    Raises:
+        runs.RunFailedError: it never came to that.
+    """
+    least_ms = 0.0
+    for _ in range(ATTEMPTS):
+        found = runs.once(bridge, calls, *FILL, seconds=FILL_S)
+        least_ms = found["unplayed_least_ms"]
+        if least_ms >= UNPLAYED_MS - SLACK_MS:
+            return found
+    raise runs.RunFailedError(f"only {least_ms / 1000:.1f} s of an answer were unplayed")
+
+
 def facts(bridge: bridges.Bridge, sizes: Sizes) -> list[dict[str, Any]]:
     """Measure one server both ways.
 
@@ -60,16 +77,12 @@ def facts(bridge: bridges.Bridge, sizes: Sizes) -> list[dict[str, Any]]:
     numbers = (sizes.few, sizes.many)
     idle = ("--mode", "idle", "--warmup", f"{sizes.idle_s}")
     resting = [runs.once(bridge, calls, *idle, seconds=0.5) for calls in numbers]
-    filled = [runs.once(bridge, calls, *FILL, seconds=FILL_S) for calls in numbers]
-    least_ms = min(one["unplayed_least_ms"] for one in filled)
-    most_ms = max(one["unplayed_ms"] for one in filled)
-    if least_ms < UNPLAYED_MS - 1000:
-        raise runs.RunFailedError(f"only {least_ms / 1000:.1f} s of answer were unplayed")
+    filled = [_filled(bridge, calls) for calls in numbers]
     once_mb = (resting[0]["rss_end_kib"] * 1.024 - per_call_kb(*resting) * sizes.few) / 1000
     return [
         _fact(f"resident memory, idle call, {bridge.name}", per_call_kb(*resting), IDLE_KB_MAX),
         _fact(
-            f"the same with {most_ms / 1000:.1f} s of answer unplayed, {bridge.name}",
+            f"with {filled[1]['unplayed_ms'] / 1000:.1f} s of answer unplayed, {bridge.name}",
             per_call_kb(*filled),
             UNPLAYED_KB_MAX,
         ),

@@ -277,7 +277,7 @@ def measure_peers(part: Part) -> None:
 def measure_memory(part: Part) -> None:
     """Resident memory of an idle call, and with 30 s of answer unplayed."""
     for bridge in ours():
-        say(f"memory: {bridge.name}, {part.scale.sizes}")
+        say(f"memory: {bridge.name}")
         try:
             found = memory.facts(bridge, part.scale.sizes)
         except runs.RunFailedError as failure:
