@@ -279,7 +279,8 @@ def measure_memory(part: Part) -> None:
     for bridge in ours():
         say(f"memory: {bridge.name}")
         try:
-            found = memory.facts(bridge, part.scale.sizes)
+            placed = dataclasses.replace(bridge, is_first=part.is_first)
+            found = memory.facts(placed, part.scale.sizes)
         except runs.RunFailedError as failure:
             part.problem(f"memory of {bridge.name}: {failure}")
             continue
