@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.load import bridges, figures, programs, run, runs, soak
+from bench.load import bridges, figures, limits, memory, picture, programs, results, run, runs, soak
 
 from fastbridge import bridge
 from fastbridge._ring import MulawRing
@@ -165,6 +165,106 @@ def test_a_ring_that_somebody_holds_is_seen() -> None:
     assert kept.held_elsewhere() == 0
 
 
+def _section(measured: str, **more: Any) -> results.Section:
+    empty: dict[str, Any] = {"rows": [], "limits": [], "facts": [], "problems": []}
+    where = {"machine": "a machine", "versions": {"x": "1"}, "voices": "a buzz"}
+    return {"measured": measured, "command": f"run {measured}", **where, **empty, **more}
+
+
+def test_the_search_for_a_full_core_finds_the_edge() -> None:
+    """Every limit is found to one step, from above and from below, and each run is made once."""
+    for edge in range(0, 430, 7):
+        for first, step in ((400, 25), (25, 10), (2, 1)):
+            tried: list[int] = []
+
+            def measure(bridge: bridges.Bridge, calls: int) -> runs.Result:
+                tried.append(calls)  # noqa: B023  called before the loop goes on
+                if calls > 600:
+                    raise runs.RunFailedError("refused")
+                percent = 50.0 if calls <= edge else 95.0  # noqa: B023
+                return _result(bridge.name, calls, 1.0) | {"cpu_percent": percent}
+
+            found = limits.find(bridges.Bridge("x", lambda _: []), first, step, 800, measure)
+            assert edge - step < found.calls <= edge or found.calls == 0 <= edge < step
+            assert "CPU 95 %" in found.why or "refused" in found.why
+            assert len(tried) == len(set(tried))
+            assert (found.at_limit is None) == (found.calls == 0)
+
+
+def test_a_search_that_never_breaks_says_where_it_ended() -> None:
+    """The most calls that are tried are no limit of the server, and are not called one."""
+    found = limits.find(
+        bridges.Bridge("x", lambda _: []), 2, 1, 9, lambda one, n: _result(one.name, n, 1.0)
+    )
+    assert (found.calls, found.why) == (9, "nothing: the search ends at 9")
+
+
+def test_what_makes_a_core_full_is_said_in_words() -> None:
+    """Each bound of the definition is named when it is broken, and only then."""
+    fine = _result("x", 5, 1.0)
+    assert runs.is_within(fine)
+    assert limits.broken_bounds(fine) == ""
+    for broken, words in (
+        ({"cpu_percent": 91.0}, "CPU 91 %"),
+        ({"gap": {"count": 1, "p99_ms": 61.0}}, "gap p99 61 ms"),
+        ({"lost_calls": 2}, "lost calls 2"),
+        ({"lost_turns": 1}, "lost turns 1"),
+        ({"is_valid": False}, "the generator itself was late"),
+    ):
+        assert not runs.is_within(fine | broken)
+        assert limits.broken_bounds(fine | broken) == words
+
+
+def test_memory_is_a_slope_in_kilobytes_of_a_thousand() -> None:
+    """What a server costs once is not in a call: 100 KiB a call more are 102.4 kB."""
+    few, many = {"calls": 20, "rss_end_kib": 90_000}, {"calls": 220, "rss_end_kib": 110_000}
+    assert memory.per_call_kb(few, many) == pytest.approx(102.4)
+
+
+def test_sections_of_two_sessions_carry_their_own_dates(tmp_path: Path) -> None:
+    """A part measured again replaces its own; who was measured when stands in every row."""
+    peer = {"bridge": "pipecat", "calls": 8, "why": "at 9: CPU 93 %"}
+    ours = {"bridge": "fastbridge", "calls": 240, "why": "at 265: CPU 91 %"}
+    results.keep({"peers": _section("2026-01-01 10:00 UTC", limits=[peer])}, tmp_path)
+    held = results.load(tmp_path)
+    results.keep(held | {"limit": _section("2026-02-02 11:00 UTC", limits=[ours])}, tmp_path)
+    text = (tmp_path / "load.md").read_text()
+    assert "Measured on 2026-01-01 and 2026-02-02" in text
+    assert "| pipecat | 8 | at 9: CPU 93 % | 2026-01-01 10:00 UTC |" in text
+    assert "| fastbridge | 240 | at 265: CPU 91 % | 2026-02-02 11:00 UTC |" in text
+    assert "fastbridge, over pipecat's | 30.0 (240 over 8) | 30 | met |" in text
+    assert figures.missed(results.load(tmp_path)) == []
+    assert "the parts timer, table, own, memory, soak, start" in text
+
+
+def test_results_go_between_their_marks_only(tmp_path: Path) -> None:
+    """The page around the section stays as it is; a page without its marks is refused."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nbehind\n")
+    row = _result("C floor", 100, 2.0)
+    results.keep({"table": _section("2026-01-01 10:00 UTC", rows=[row])}, tmp_path)
+    results.publish(tmp_path, page, tmp_path / "load.png")
+    text = page.read_text()
+    assert text.startswith(f"before\n{results.BEGIN}\n")
+    assert text.endswith(f"{results.END}\nbehind\n")
+    assert "old" not in text
+    assert "| C floor | 100 | 2.00 | 1.00 |" in text
+    assert (tmp_path / "load.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="end of load results"):
+        results.between("no marks", "x")
+    results.between(results.README.read_text(), "x")  # the real page has its place
+    with pytest.raises(FileNotFoundError, match="no results"):
+        results.publish(tmp_path / "nowhere", page)
+
+
+def test_the_picture_says_what_a_row_lost() -> None:
+    """Old speech, underruns, lost calls and a late generator stand at the bar."""
+    row = _result("x", 5, 1.0) | {"stale_bytes": 8000, "barge_ins": 4, "underruns": 3}
+    assert picture.losses(row) == "0.25 s of old speech an interruption, 3 underruns"
+    row = _result("x", 5, 1.0) | {"lost_turns": 1, "is_valid": False}
+    assert picture.losses(row) == "1 calls or turns lost, generator late"
+
+
 def test_a_slope_is_read_from_the_settled_samples() -> None:
     """The first fifth, when caches fill, does not count; too few samples are refused."""
     filling = [(float(second), 1000.0 + 500 * second) for second in range(2)]
@@ -188,6 +288,9 @@ def _result(name: str, calls: int, cpu_ms: float) -> runs.Result:
         "stale_bytes": 0,
         "underruns": 0,
         "cycles": 9,
+        "barge_ins": 18,
+        "lost_calls": 0,
+        "lost_turns": 0,
         "is_valid": True,
     }
 

@@ -25,6 +25,7 @@ FLOOR: Final = "C floor"
 OURS: Final = "fastbridge"
 # What a full core of ours carries, over that of a peer at its own limit.
 TIMES_PEERS: Final = (("openai-agents Python", 6), ("pipecat", 30))
+PICTURE_LINK: Final = "![CPU a call and calls on one core, with what was lost](../docs/load.png)"
 CAPTIONS: Final = (
     ("table", "Beside the floor"),
     ("own", "Rows of their own"),
@@ -183,7 +184,7 @@ def report(sections: dict[str, Section]) -> str:
     """Return the section for bench/README.md."""
     sections = {name: sections[name] for name in ORDER if name in sections}
     dates = sorted({one["measured"][:10] for one in sections.values()})
-    lines = [f"### Measured on {' and '.join(dates)}", "", *_where(sections)]
+    lines = [f"### Measured on {' and '.join(dates)}", "", *_where(sections), "", PICTURE_LINK]
     for name, words in CAPTIONS:
         rows = sections.get(name, {}).get("rows", [])
         if rows:

@@ -14,6 +14,10 @@ PEER_INK: Final = "#b9770e"
 FLOOR_INK: Final = "#7f8c8d"
 LOSS_INK: Final = "#c0392b"
 FONT: Final = 9
+# A row is 1 high: the bar in its upper part, what was lost below it.
+BAR_HEIGHT: Final = 0.42
+BAR_UP: Final = 0.12
+LOSS_DOWN: Final = 0.26
 
 
 def _ink(name: str) -> str:
@@ -47,19 +51,14 @@ def _bars(
 ) -> None:
     """Draw named bars; at each end its value, and in red what it lost."""
     inks = [_ink(name.split("\n")[0]) for name in names]
-    axes.barh(range(len(names)), values, color=inks, height=0.62)
+    places = [at - BAR_UP for at in range(len(names))]
+    axes.barh(places, values, color=inks, height=BAR_HEIGHT)
     axes.set_yticks(range(len(names)), names, fontsize=FONT)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     for at, (value, (words, loss)) in enumerate(zip(values, ends, strict=True)):
-        axes.annotate(
-            f" {words}", (value, at), va="center", fontsize=FONT, xytext=(2, 0),
-            textcoords="offset points",
-        )  # fmt: skip
-        if loss:
-            axes.annotate(
-                loss, (0, at), va="top", fontsize=FONT - 2, color=LOSS_INK, xytext=(3, -8.5),
-                textcoords="offset points",
-            )  # fmt: skip
+        beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(words, (value, at - BAR_UP), fontsize=FONT, **beside)
+        axes.annotate(loss, (0, at + LOSS_DOWN), fontsize=FONT - 1.5, color=LOSS_INK, **beside)
     axes.set_xlim(0, max(values, default=1) * 1.35)
     axes.set_title(title, fontsize=FONT + 1, loc="left")
     axes.tick_params(axis="x", labelsize=FONT - 1)
