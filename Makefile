@@ -56,9 +56,9 @@ bench-baseline: $(STAMPS)/test $(STAMPS)/ring  ## record the instruction counts 
 bench-load: $(STAMPS)/test $(STAMPS)/ring  ## calls on one core, beside a minimal C relay (LOAD="--quick")
 	$(BIN)/python -m bench.load.run $(LOAD)
 
-bench-peers: $(STAMPS)/test $(STAMPS)/ring  ## the same, and pipecat and openai-agents beside it
+bench-peers: $(STAMPS)/test $(STAMPS)/ring  ## the same, pipecat and openai-agents beside it, into bench/README.md
 	$(BIN)/python -m bench.peers.adapters
-	$(BIN)/python -m bench.load.run --peers $(LOAD)
+	$(BIN)/python -m bench.load.run --peers --publish $(LOAD)
 
 bench-soak: $(STAMPS)/test $(STAMPS)/ring  ## 300 calls for 10 minutes (SOAK="--calls 50 --minutes 1")
 	$(BIN)/python -m bench.load.soak $(SOAK)

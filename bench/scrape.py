@@ -18,7 +18,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from bench.load import bridges, run, runs
+from bench.load import bridges, runs
 from prometheus_client import CollectorRegistry, generate_latest
 
 from fastbridge import __version__
@@ -138,7 +138,7 @@ def beside(calls: int, seconds: float) -> None:
             scraper = Scraper(running.ports.bridge, is_on=is_on)
             scraper.start()
             try:
-                found = runs.against(running, calls, *run.QUICK, seconds=seconds)
+                found = runs.against(running, calls, *runs.SMALL.options, seconds=seconds)
             except runs.RunFailedError as problem:
                 print(f"  the machine does not carry {calls} calls now: {problem}")
                 return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 
 from fastbridge._clocks import (
@@ -96,27 +95,23 @@ class CarrierClock:
 class InputClock:
     """The map from the AI's input clock (bytes appended) to when the caller's audio arrived."""
 
-    __slots__ = ("_ends", "_times", "_used", "appended_bytes")
+    __slots__ = ("_arrivals", "appended_bytes")
 
     def __init__(self) -> None:
         self.appended_bytes = 0
-        self._ends = array("q", bytes(8 * ARRIVALS_KEPT))
-        self._times = array("q", bytes(8 * ARRIVALS_KEPT))
-        self._used = 0
+        # Of each append: up to which byte, and when it arrived.
+        self._arrivals: deque[tuple[int, int]] = deque(maxlen=ARRIVALS_KEPT)
 
     def append(self, count: int, arrived_ns: int) -> None:
         """Book `count` bytes appended to the AI's input, which arrived at a time."""
         self.appended_bytes += count
-        slot = self._used % ARRIVALS_KEPT
-        self._ends[slot] = self.appended_bytes
-        self._times[slot] = arrived_ns
-        self._used += 1
+        self._arrivals.append((self.appended_bytes, arrived_ns))
 
     def withdraw(self, count: int) -> None:
         """Take back the latest append: the AI's socket refused it, its clock did not move."""
-        if self._used:
+        if self._arrivals:
             self.appended_bytes -= count
-            self._used -= 1
+            self._arrivals.pop()
 
     def arrival_ns(self, input_bytes: int, now_ns: int) -> int:
         """Return when the byte with this index of the AI's input reached the bridge.
@@ -126,13 +121,20 @@ class InputClock:
         if input_bytes >= self.appended_bytes:
             return now_ns
         found_ns = now_ns
-        for back in range(1, min(self._used, ARRIVALS_KEPT) + 1):
-            slot = (self._used - back) % ARRIVALS_KEPT
-            found_ns = self._times[slot] - ns_of_bytes(max(self._ends[slot] - input_bytes, 0))
-            previous = self._ends[(slot - 1) % ARRIVALS_KEPT] if back < self._used else 0
-            if previous <= input_bytes:
+        known = list(self._arrivals)
+        for place in reversed(range(len(known))):
+            end, at_ns = known[place]
+            found_ns = at_ns - ns_of_bytes(max(end - input_bytes, 0))
+            if place and known[place - 1][0] <= input_bytes:
                 break
         return found_ns
+
+    def due_bytes(self, now_ns: int) -> int:
+        """Return how far the caller's audio is by now, by the earliest of the last 100 arrivals."""
+        latest = list(self._arrivals)[-100:]
+        return max(
+            [self.appended_bytes, *(end + bytes_of_ns(now_ns - at_ns) for end, at_ns in latest)]
+        )
 
 
 class NoiseFloor:

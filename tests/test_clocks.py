@@ -42,22 +42,33 @@ def test_the_carriers_clock_is_the_slow_one(steps: list[tuple[str, int]]) -> Non
         assert quick.has_lags == bool(judge.lags)
 
 
+# What a frame takes to come after the one before; late ones overtake, and a line may pause.
+GAPS_MS = st.sampled_from((20, 20, 20, 0, 7, -15, 300, 5_000))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 400), st.booleans()), max_size=1500), st.integers(-9, 10**6)
+    st.lists(st.tuples(st.integers(1, 400), GAPS_MS, st.integers(0, 2)), max_size=1500),
+    st.integers(-9, 10**6),
 )
-def test_the_input_clock_is_the_slow_one(steps: list[tuple[int, bool]], asked: int) -> None:
-    """Appends and withdrawals, beyond what is remembered: the same arrival times."""
-    quick, judge, now_ns = fast.InputClock(), slow.InputClock(), 10**12
-    for count, is_refused in steps:
-        now_ns += 20 * MS
+def test_the_input_clock_is_the_slow_one(steps: list[tuple[int, int, int]], asked: int) -> None:
+    """Appends and withdrawals, in a row too, beyond what is remembered: the same arrival times."""
+    quick, judge, now_ns, latest_ns = fast.InputClock(), slow.InputClock(), 10**12, 0
+    counts = []
+    for count, gap_ms, refused in steps:
+        now_ns += gap_ms * MS
+        latest_ns = max(latest_ns, now_ns)
+        counts.append(count)
         for clock in (quick, judge):
             clock.append(count, now_ns)
-            if is_refused:
-                clock.withdraw(count)
+        for _ in range(min(refused, len(counts))):
+            back = counts.pop()
+            for clock in (quick, judge):
+                clock.withdraw(back)
     assert quick.appended_bytes == judge.appended_bytes
     for at in (asked, asked % (judge.appended_bytes + 1), judge.appended_bytes - 1, 0):
         assert quick.arrival_ns(at, now_ns) == judge.arrival_ns(at, now_ns)
+    assert quick.due_bytes(latest_ns) == judge.due_bytes(latest_ns)
 
 
 @settings(max_examples=60, deadline=None)

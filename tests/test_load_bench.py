@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.load import bridges, figures, programs, run, runs, soak
+from bench.load import bridges, figures, limits, memory, picture, programs, results, run, runs, soak
 
 from fastbridge import bridge
 from fastbridge._ring import MulawRing
@@ -20,13 +20,14 @@ from fastbridge.bridge import Bridge
 from fastbridge.call import Call
 from fastbridge.legs.ai import AiLeg
 from fastbridge.legs.carrier import CarrierLeg
+from fastbridge.listening.ear import Ear
 from fastbridge.playout import Playout
 from fastbridge.server import Listener
 from rigs import settings_for
 
 ROUNDS = 20
 CALLS = 50
-KINDS = (Bridge, Call, AiLeg, CarrierLeg, Playout, Socket, asyncio.Transport)
+KINDS = (Bridge, Call, AiLeg, CarrierLeg, Ear, Playout, Socket, asyncio.Transport)
 # Objects of any kind that a round may leave for good: pytest keeps its log lines, caches fill. One
 # object a call would be five times as many.
 GROWTH_MAX = CALLS // 5
@@ -49,7 +50,7 @@ def test_a_smoke_run_completes_its_cycle_and_nobody_hears_stale_audio() -> None:
 
 def test_the_floor_speaks_the_same_traffic() -> None:
     """The yardstick answers every interruption with a clear and drops what comes late."""
-    result = runs.once(bridges.floor(), 5, *run.QUICK, "--third-ms", "8000", seconds=6.5)
+    result = runs.once(bridges.floor(), 5, *runs.SMALL.options, "--third-ms", "8000", seconds=6.5)
     assert result["cycles"] > 0
     assert result["late_deltas"] > 0
     assert result["missed_clears"] == result["stale_bytes"] == result["lost_calls"] == 0, result
@@ -59,7 +60,7 @@ async def _round(port: int, ai_port: int) -> dict[str, int]:
     """Let calls talk until answers are streaming, then hang all of them up."""
     process = await asyncio.create_subprocess_exec(
         *(str(programs.generator()), "--port", str(port), "--ai-port", str(ai_port)),
-        *("--calls", str(CALLS), "--warmup", "0.2", "--seconds", "0.5", *run.QUICK[:10]),
+        *("--calls", str(CALLS), "--warmup", "0.2", "--seconds", "0.5", *runs.SMALL.options[:10]),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await process.communicate()
@@ -98,7 +99,7 @@ def _open_files() -> int:
 
 async def _rounds(kept: _KeptRings) -> None:
     ports = bridges.free_ports()
-    settings = settings_for(f"http://127.0.0.1:{ports.ai}/v1", max_calls=CALLS, detector="server")
+    settings = settings_for(f"http://127.0.0.1:{ports.ai}/v1", max_calls=CALLS)
     listener = await Listener.start(settings)
     worker = listener.front.worker
     try:
@@ -109,14 +110,17 @@ async def _rounds(kept: _KeptRings) -> None:
         for number in range(ROUNDS):
             found = await _round(listener.port, ports.ai)
             assert found["lost_calls"] == 0
+            assert found["deltas"] > 0, "hung up before any answer was on its way"
             async with asyncio.timeout(20):
                 while worker.totals.live or len(asyncio.all_tasks()) > tasks:
                     await asyncio.sleep(0.02)
+            alive = _alive()
             for _ in range(50):  # a closed transport leaves the loop in a later turn of it
-                if _alive() == before:
+                if alive == before:
                     break
                 await asyncio.sleep(0.02)
-            assert _alive() == before, f"round {number}"
+                alive = _alive()
+            assert alive == before, f"round {number}"
             assert worker.pool.pages_in_use == 0, f"round {number}"
             assert not worker.heartbeat.is_armed
             assert _open_files() == files, f"round {number}"
@@ -142,7 +146,12 @@ def test_twenty_rounds_of_fifty_calls_leave_no_object_alive(
     """
     kept = _KeptRings()
     monkeypatch.setattr(bridge, "MulawRing", kept.make)
-    asyncio.run(_rounds(kept))
+    gc.collect()
+    gc.freeze()  # what was there before is not walked through after every round
+    try:
+        asyncio.run(_rounds(kept))
+    finally:
+        gc.unfreeze()
 
 
 def test_a_ring_that_somebody_holds_is_seen() -> None:
@@ -154,6 +163,106 @@ def test_a_ring_that_somebody_holds_is_seen() -> None:
     assert kept.held_elsewhere() == 1
     held.clear()
     assert kept.held_elsewhere() == 0
+
+
+def _section(measured: str, **more: Any) -> results.Section:
+    empty: dict[str, Any] = {"rows": [], "limits": [], "facts": [], "problems": []}
+    where = {"machine": "a machine", "versions": {"x": "1"}, "voices": "a buzz"}
+    return {"measured": measured, "command": f"run {measured}", **where, **empty, **more}
+
+
+def test_the_search_for_a_full_core_finds_the_edge() -> None:
+    """Every limit is found to one step, from above and from below, and each run is made once."""
+    for edge in range(0, 430, 7):
+        for first, step in ((400, 25), (25, 10), (2, 1)):
+            tried: list[int] = []
+
+            def measure(bridge: bridges.Bridge, calls: int) -> runs.Result:
+                tried.append(calls)  # noqa: B023  called before the loop goes on
+                if calls > 600:
+                    raise runs.RunFailedError("refused")
+                percent = 50.0 if calls <= edge else 95.0  # noqa: B023
+                return _result(bridge.name, calls, 1.0) | {"cpu_percent": percent}
+
+            found = limits.find(bridges.Bridge("x", lambda _: []), first, step, 800, measure)
+            assert edge - step < found.calls <= edge or found.calls == 0 <= edge < step
+            assert "CPU 95 %" in found.why or "refused" in found.why
+            assert len(tried) == len(set(tried))
+            assert (found.at_limit is None) == (found.calls == 0)
+
+
+def test_a_search_that_never_breaks_says_where_it_ended() -> None:
+    """The most calls that are tried are no limit of the server, and are not called one."""
+    found = limits.find(
+        bridges.Bridge("x", lambda _: []), 2, 1, 9, lambda one, n: _result(one.name, n, 1.0)
+    )
+    assert (found.calls, found.why) == (9, "nothing: the search ends at 9")
+
+
+def test_what_makes_a_core_full_is_said_in_words() -> None:
+    """Each bound of the definition is named when it is broken, and only then."""
+    fine = _result("x", 5, 1.0)
+    assert runs.is_within(fine)
+    assert limits.broken_bounds(fine) == ""
+    for broken, words in (
+        ({"cpu_percent": 91.0}, "CPU 91 %"),
+        ({"gap": {"count": 1, "p99_ms": 61.0}}, "gap p99 61 ms"),
+        ({"lost_calls": 2}, "lost calls 2"),
+        ({"lost_turns": 1}, "lost turns 1"),
+        ({"is_valid": False}, "the generator itself was late"),
+    ):
+        assert not runs.is_within(fine | broken)
+        assert limits.broken_bounds(fine | broken) == words
+
+
+def test_memory_is_a_slope_in_kilobytes_of_a_thousand() -> None:
+    """What a server costs once is not in a call: 100 KiB a call more are 102.4 kB."""
+    few, many = {"calls": 20, "rss_end_kib": 90_000}, {"calls": 220, "rss_end_kib": 110_000}
+    assert memory.per_call_kb(few, many) == pytest.approx(102.4)
+
+
+def test_sections_of_two_sessions_carry_their_own_dates(tmp_path: Path) -> None:
+    """A part measured again replaces its own; who was measured when stands in every row."""
+    peer = {"bridge": "pipecat", "calls": 8, "why": "at 9: CPU 93 %"}
+    ours = {"bridge": "fastbridge", "calls": 240, "why": "at 265: CPU 91 %"}
+    results.keep({"peers": _section("2026-01-01 10:00 UTC", limits=[peer])}, tmp_path)
+    held = results.load(tmp_path)
+    results.keep(held | {"limit": _section("2026-02-02 11:00 UTC", limits=[ours])}, tmp_path)
+    text = (tmp_path / "load.md").read_text()
+    assert "Measured on 2026-01-01 and 2026-02-02" in text
+    assert "| pipecat | 8 | at 9: CPU 93 % | 2026-01-01 10:00 UTC |" in text
+    assert "| fastbridge | 240 | at 265: CPU 91 % | 2026-02-02 11:00 UTC |" in text
+    assert "fastbridge, over pipecat's | 30.0 (240 over 8) | 30 | met |" in text
+    assert figures.missed(results.load(tmp_path)) == []
+    assert "the parts timer, table, own, memory, soak, start" in text
+
+
+def test_results_go_between_their_marks_only(tmp_path: Path) -> None:
+    """The page around the section stays as it is; a page without its marks is refused."""
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nbehind\n")
+    row = _result("C floor", 100, 2.0)
+    results.keep({"table": _section("2026-01-01 10:00 UTC", rows=[row])}, tmp_path)
+    results.publish(tmp_path, page, tmp_path / "load.png")
+    text = page.read_text()
+    assert text.startswith(f"before\n{results.BEGIN}\n")
+    assert text.endswith(f"{results.END}\nbehind\n")
+    assert "old" not in text
+    assert "| C floor | 100 | 2.00 | 1.00 |" in text
+    assert (tmp_path / "load.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="end of load results"):
+        results.between("no marks", "x")
+    results.between(results.README.read_text(), "x")  # the real page has its place
+    with pytest.raises(FileNotFoundError, match="no results"):
+        results.publish(tmp_path / "nowhere", page)
+
+
+def test_the_picture_says_what_a_row_lost() -> None:
+    """Old speech, underruns, lost calls and a late generator stand at the bar."""
+    row = _result("x", 5, 1.0) | {"stale_bytes": 8000, "barge_ins": 4, "underruns": 3}
+    assert picture.losses(row) == "0.25 s of old speech an interruption, 3 underruns"
+    row = _result("x", 5, 1.0) | {"lost_turns": 1, "is_valid": False}
+    assert picture.losses(row) == "1 calls or turns lost, generator late"
 
 
 def test_a_slope_is_read_from_the_settled_samples() -> None:
@@ -179,6 +288,9 @@ def _result(name: str, calls: int, cpu_ms: float) -> runs.Result:
         "stale_bytes": 0,
         "underruns": 0,
         "cycles": 9,
+        "barge_ins": 18,
+        "lost_calls": 0,
+        "lost_turns": 0,
         "is_valid": True,
     }
 

@@ -27,6 +27,10 @@ STOP_PATIENCE_S: Final = 10.0
 POLL_S: Final = 0.005
 
 
+class NotStartedError(RuntimeError):
+    """A server ended, or did not accept in time; the end of its log is the message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Where the server listens and where it finds the AI."""
@@ -44,6 +48,9 @@ class Bridge:
     environment: Callable[[Ports], Mapping[str, str]] = lambda _: {}
     generator: tuple[str, ...] = ()
     folder: Path = ROOT
+    # Whether it works when it runs before everybody else, and whether the bench lets it.
+    takes_first: bool = True
+    is_first: bool = False
 
 
 @dataclass(slots=True)
@@ -54,6 +61,7 @@ class Running:
     ports: Ports
     ready_s: float
     log: Path = field(default=Path())
+    is_first: bool = False
 
     @property
     def pid(self) -> int:
@@ -112,6 +120,11 @@ def pin(pid: int, cpu: int) -> None:
         os.sched_setaffinity(pid, {cpu})
 
 
+def put_first(pid: int) -> None:
+    """Let a process, and the threads it makes from now on, run before everybody else (root)."""
+    os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(10))
+
+
 def _accepts(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
         return True
@@ -123,7 +136,7 @@ def running(bridge: Bridge) -> Iterator[Running]:
     """Start a server, wait until it accepts, and end it.
 
     Raises:
-        RuntimeError: it ended or did not accept in time; the end of its log is in the message.
+        NotStartedError: it ended or did not accept in time.
     """
     ports = free_ports()
     programs.WORK.mkdir(exist_ok=True)
@@ -139,13 +152,16 @@ def running(bridge: Bridge) -> Iterator[Running]:
         )
         try:
             pin(process.pid, SERVER_CPU)
+            if bridge.is_first and bridge.takes_first:
+                put_first(process.pid)
             while not _accepts(ports.bridge):
                 late = time.monotonic() - began_s > START_PATIENCE_S
                 if late or process.poll() is not None:
                     tail = log.read_text(errors="replace")[-2000:]
-                    raise RuntimeError(f"{bridge.name} did not start:\n{tail}")
+                    raise NotStartedError(f"{bridge.name} did not start:\n{tail}")
                 time.sleep(POLL_S)
-            yield Running(process, ports, time.monotonic() - began_s, log)
+            ready_s = time.monotonic() - began_s
+            yield Running(process, ports, ready_s, log, bridge.is_first)
         finally:
             _end(process)
 

@@ -1,9 +1,7 @@
-"""The load bench's results as Markdown, as JSON and as a picture."""
+"""The load bench's results as Markdown: tables, targets, and what was not measured."""
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import os
 import platform
 import statistics
@@ -13,17 +11,27 @@ from pathlib import Path
 from typing import Any, Final
 
 Result = dict[str, Any]
+Section = dict[str, Any]
 
-PACKAGES: Final = (
-    *("fastbridge", "aiohttp", "uvloop", "openai", "websockets", "onnxruntime"),
-    *("pipecat-ai", "openai-agents"),
-)
+ORDER: Final = ("timer", "table", "own", "limit", "peers", "memory", "soak", "start")
+
+PACKAGES: Final = ("fastbridge", "aiohttp", "uvloop", "openai", "websockets", "onnxruntime")
 HEAD: Final = (
     "| bridge | calls | CPU ms/call-s | x floor | CPU % | gap p50/p99/p99.9 | in p50/p99 "
     "| clear p50/p99 | heard p50/p99 | stale B | underruns | cycles |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
-INK: Final = ("#1f6f8b", "#c0392b", "#7f8c8d", "#b7791f", "#5b3c88", "#2e7d32")
+FLOOR: Final = "C floor"
+OURS: Final = "fastbridge"
+# What a full core of ours carries, over that of a peer at its own limit.
+TIMES_PEERS: Final = (("openai-agents Python", 6), ("pipecat", 30))
+PICTURE_LINK: Final = "![CPU a call and calls on one core, with what was lost](../docs/load.png)"
+CAPTIONS: Final = (
+    ("table", "Beside the floor"),
+    ("own", "Rows of their own"),
+    ("limit", "Each at its limit: the floor and fastbridge"),
+    ("peers", "Each at its limit: the peers"),
+)
 
 
 def machine() -> str:
@@ -48,11 +56,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def middle(results: Sequence[Result], key: str) -> float:
-    """Return the median of one figure over the repetitions of a row."""
-    return float(statistics.median(float(one[key]) for one in results))
 
 
 def _pair(result: Result, name: str, *quantiles: str) -> str:
@@ -86,113 +89,117 @@ def row(result: Result, floors: Sequence[Result]) -> str:
         str(result["underruns"]),
         str(result["cycles"]),
     ]
+    lost = result.get("lost_calls", 0) + result.get("lost_turns", 0)
+    if lost:
+        cells[0] += f" (**{lost} calls or turns lost**)"
     if not result["is_valid"]:
-        cells[0] += " (invalid: generator late)"
+        cells[0] += " (**invalid: the generator was late**)"
     return "| " + " | ".join(cells) + " |"
 
 
 def table(results: Sequence[Result]) -> str:
     """Return the table of all runs, floors in it."""
-    floors = [one for one in results if one["bridge"] == "C floor"]
+    floors = [one for one in results if one["bridge"] == FLOOR]
     return "\n".join([HEAD, *(row(one, floors) for one in results)])
 
 
-def report(outcome: dict[str, Any]) -> str:
-    """Return the section for bench/README.md."""
-    parts = ", ".join(f"{name} {version}" for name, version in outcome["versions"].items())
-    lines = [
-        f"### Measured on {outcome['date']}",
+def _caption(words: str, section: Section) -> list[str]:
+    """Return a section's head line: what, when, by which command."""
+    return ["", f"**{words}** ({section['measured']}, `{section['command']}`)", ""]
+
+
+def _limits(sections: dict[str, Section]) -> list[str]:
+    """Return the table of full cores; each row with its date, as peers may be measured earlier."""
+    lines = []
+    for name in ("limit", "peers"):
+        section = sections.get(name, {})
+        for one in section.get("limits", []):
+            cells = (one["bridge"], one["calls"], one["why"], section["measured"])
+            lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    if not lines:
+        return []
+    return [
         "",
-        f"{outcome['machine']}. {parts}. Voices: {outcome['voices']}.",
-        f"Command: `{outcome['command']}`.",
+        "**Calls on one core**, by one definition for all",
         "",
-        table(outcome["rows"]),
+        "| bridge | calls | what was wrong with more | measured |",
+        "|---|---|---|---|",
+        *lines,
     ]
-    if outcome["rows_of_their_own"]:
-        lines += ["", "Rows of their own:", "", table(outcome["rows_of_their_own"])]
-    if outcome["limits"]:
-        lines += ["", "| bridge | calls on one core | stopped by |", "|---|---|---|"]
-        lines += [
-            f"| {one['bridge']} | {one['calls']} | {one['why']} |" for one in outcome["limits"]
-        ]
-    if outcome["facts"]:
-        lines += ["", "| fact | measured | target |", "|---|---|---|"]
-        lines += [f"| {name} | {value} | {goal} |" for name, value, goal in outcome["facts"]]
+
+
+def times_peers(sections: dict[str, Section]) -> list[Section]:
+    """Return our full core over the peers', where both were measured."""
+    calls = {
+        one["bridge"]: one["calls"]
+        for name in ("limit", "peers")
+        for one in sections.get(name, {}).get("limits", [])
+    }
+    found = []
+    for name in (OURS, f"{OURS}, no local detector"):
+        for peer, target in TIMES_PEERS:
+            if name not in calls or not calls.get(peer):
+                continue
+            times = calls[name] / calls[peer]
+            found.append(
+                {
+                    "name": f"calls on one core, {name}, over {peer}'s",
+                    "measured": f"{times:.1f} ({calls[name]} over {calls[peer]})",
+                    "target": str(target),
+                    "is_met": times >= target,
+                }
+            )
+    return found
+
+
+def _verdict(one: Section) -> str:
+    return {True: "met", False: "**MISSED**", None: ""}[one["is_met"]]
+
+
+def _facts(sections: dict[str, Section]) -> list[str]:
+    """Return every single figure beside its target, and whether it is met."""
+    facts = [one for section in sections.values() for one in section.get("facts", [])]
+    facts += times_peers(sections)
+    if not facts:
+        return []
+    lines = ["", "| figure | measured | target | |", "|---|---|---|---|"]
+    return lines + [
+        f"| {one['name']} | {one['measured']} | {one['target']} | {_verdict(one)} |"
+        for one in facts
+    ]
+
+
+def _where(sections: dict[str, Section]) -> list[str]:
+    """Return machine, versions and voices; more than one line when they were not the same."""
+    lines = []
+    for section in sections.values():
+        versions_ = ", ".join(f"{name} {one}" for name, one in section["versions"].items())
+        words = f"{section['machine']}. {versions_}. Voices: {section['voices']}."
+        if words not in lines:
+            lines.append(words)
+    return lines
+
+
+def report(sections: dict[str, Section]) -> str:
+    """Return the section for bench/README.md."""
+    sections = {name: sections[name] for name in ORDER if name in sections}
+    dates = sorted({one["measured"][:10] for one in sections.values()})
+    lines = [f"### Measured on {' and '.join(dates)}", "", *_where(sections), "", PICTURE_LINK]
+    for name, words in CAPTIONS:
+        rows = sections.get(name, {}).get("rows", [])
+        if rows:
+            lines += [*_caption(words, sections[name]), table(rows)]
+    lines += [*_limits(sections), *_facts(sections)]
+    problems = [one for section in sections.values() for one in section.get("problems", [])]
+    absent = [name for name in ORDER if name not in sections]
+    if absent:
+        problems.append(f"the parts {', '.join(absent)}")
+    if problems:
+        lines += ["", "Not measured:", "", *(f"- {one}" for one in problems)]
     return "\n".join(lines) + "\n"
 
 
-def empty(command: str, voices: str) -> dict[str, Any]:
-    """Return an outcome without results yet."""
-    return {
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": machine(),
-        "versions": versions(),
-        "voices": voices,
-        "command": command,
-        "rows": [],
-        "rows_of_their_own": [],
-        "limits": [],
-        "facts": [],
-    }
-
-
-def write(outcome: dict[str, Any], folder: Path) -> list[Path]:
-    """Write results as JSON, Markdown and, where matplotlib is installed, a picture."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data, text = folder / "load.json", folder / "load.md"
-    data.write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
-    text.write_text(report(outcome), encoding="utf-8")
-    return [data, text]
-
-
-def draw(outcome: dict[str, Any], path: Path) -> None:
-    """Draw CPU per call-second and calls on one core, bridge by bridge.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    rows = _cheapest(outcome["rows"])
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.6 + 0.45 * max(len(rows), 3)))
-    names = [f"{one['bridge']} ({one['calls']} calls)" for one in rows]
-    values = [one["cpu_ms_per_call_s"] for one in rows]
-    _bars(left, names, values, "CPU ms per call-second (log scale; less is better)")
-    limits = sorted(outcome["limits"], key=lambda one: -one["calls"])
-    _bars(
-        right,
-        [one["bridge"] for one in limits],
-        [float(one["calls"]) for one in limits],
-        "calls on one core (log scale; more is better)",
-    )
-    figure.suptitle(f"{outcome['machine']}, {outcome['date']}, loopback, no TLS", fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def _cheapest(rows: Sequence[Result]) -> list[Result]:
-    """Return each bridge's row with the most calls, cheapest first."""
-    best: dict[str, Result] = {}
-    for one in rows:
-        held = best.get(one["bridge"])
-        if one["is_valid"] and (held is None or one["calls"] > held["calls"]):
-            best[one["bridge"]] = one
-    return sorted(best.values(), key=lambda one: float(one["cpu_ms_per_call_s"]))
-
-
-def _bars(axes: Any, names: list[str], values: list[float], title: str) -> None:
-    axes.barh(range(len(names)), values, color=[INK[at % len(INK)] for at in range(len(names))])
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.invert_yaxis()
-    if values:
-        axes.set_xscale("log")
-        axes.set_xlim(right=max(values) * 2)
-    for at, value in enumerate(values):
-        axes.text(value, at, f" {value:.3g}", va="center", fontsize=8)
-    axes.set_title(title, fontsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+def missed(sections: dict[str, Section]) -> list[str]:
+    """Return the names of the targets that were missed."""
+    facts = [one for section in sections.values() for one in section.get("facts", [])]
+    return [one["name"] for one in [*facts, *times_peers(sections)] if one["is_met"] is False]

@@ -504,6 +504,7 @@ static double own_cpu_s(void) {
 static struct {
     int64_t began_ns, ended_ns;
     double cpu_s, own_s, rss_before, rss_tenth, rss_ready, rss_end;
+    double unplayed_ms, unplayed_least_ms;
     double sample_s[SAMPLES], sample_kib[SAMPLES];
     int samples;
 } run;
@@ -517,8 +518,11 @@ static void begin_window(int64_t now) {
     is_measuring = true;
 }
 
+static void look_at_unplayed(void);
+
 static void end_window(int64_t now) {
     look_at_process();
+    look_at_unplayed();
     for (int i = 0; i < options.calls; i++)
         if (lines[i].stop_due_ns < now || lines[i].stage != LISTENING) close_barge_in(&lines[i]);
     run.ended_ns = now;
@@ -561,10 +565,27 @@ static void print_results(void) {
     NUMBER(shifted);
     fprintf(out, "\"underrun_ms\":%.1f,\"underrun_ms_per_call_s\":%.4f,",
             (double)tally.underrun_ns / 1e6, (double)tally.underrun_ns / 1e6 / call_s);
+    fprintf(out, "\"unplayed_ms\":%.0f,\"unplayed_least_ms\":%.0f,", run.unplayed_ms,
+            run.unplayed_least_ms);
     fprintf(out, "\"rss_samples\":[");
     for (int i = 0; i < run.samples; i++)
         fprintf(out, "%s[%.1f,%.0f]", i ? "," : "", run.sample_s[i], run.sample_kib[i]);
     fprintf(out, "],\"is_valid\":%s}\n", late_p99 <= 7 ? "true" : "false");
+}
+
+/* Of the answers being given: how much was sent to the bridge and has not come to the carrier. */
+static void look_at_unplayed(void) {
+    double sum_ms = 0, least_ms = 0;
+    int count = 0;
+    for (int i = 0; i < options.calls; i++) {
+        const Line *line = &lines[i];
+        if (line->is_over || line->stage != ANSWERING) continue;
+        double ms = ((double)line->block * DELTA_BYTES - (double)line->answer_bytes) / 8;
+        if (!count++ || ms < least_ms) least_ms = ms;
+        sum_ms += ms;
+    }
+    run.unplayed_ms = count ? sum_ms / count : 0;
+    run.unplayed_least_ms = least_ms;
 }
 
 static void sample_rss(int64_t now) {

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,12 @@ PYTHON_PARTS: Final = ("pipecat-ai", "openai-agents", "fastapi", "uvicorn", "web
 NODE_PARTS: Final = ("@openai/agents", "@openai/agents-extensions", "ws")
 
 
+PIPECAT: Final = "pipecat"
+AGENTS_PYTHON: Final = "openai-agents Python"
+AGENTS_JS: Final = "openai-agents JS"
+NAMES: Final = (PIPECAT, AGENTS_PYTHON, AGENTS_JS)
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A bridge, where the search for its limit begins, and what it is made of."""
@@ -33,7 +40,6 @@ class Peer:
     first_calls: int
     step: int
     versions: dict[str, str]
-    takes_fifo: bool = True
 
 
 def install() -> None:
@@ -80,31 +86,39 @@ def _python_peer(name: str, script: str, part: str, first_calls: int, step: int)
 
 
 def installed() -> list[Peer]:
-    """Return the peers that can run here; the reader is told how to get the others."""
+    """Return the peers that can run here."""
     peers = []
     if PYTHON.is_file():
         peers += [
-            _python_peer("pipecat", "pipecat_bridge.py", "pipecat-ai", 2, 1),
-            _python_peer("openai-agents Python", "agents_bridge.py", "openai-agents", 20, 5),
+            _python_peer(PIPECAT, "pipecat_bridge.py", "pipecat-ai", 2, 1),
+            _python_peer(AGENTS_PYTHON, "agents_bridge.py", "openai-agents", 20, 5),
         ]
     node = shutil.which("node")
     if node is not None and (NODE_FOLDER / "node_modules" / "ws").is_dir():
         program = node
         bridge = bridges.Bridge(
-            "openai-agents JS",
+            AGENTS_JS,
             lambda ports: [
                 *(program, str(HERE / "agents_bridge.mjs")),
                 *(str(ports.bridge), str(ports.ai)),
             ],
             lambda _: {"OPENAI_AGENTS_DISABLE_TRACING": "1"},
+            takes_first=False,
         )
         part = "@openai/agents-extensions"
-        peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}, takes_fifo=False))
-    if len(peers) < 3:
-        print("peers are missing: python -m bench.peers.adapters installs them")
+        peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}))
     return peers
+
+
+def missing(peers: Sequence[Peer]) -> list[str]:
+    """Return the names of those that cannot."""
+    here = {one.bridge.name for one in peers}
+    return [name for name in NAMES if name not in here]
 
 
 if __name__ == "__main__":
     install()
-    sys.exit(0 if installed() else 1)
+    absent = missing(installed())
+    for name in absent:
+        print(f"{name} is not installed")
+    sys.exit(1 if absent else 0)

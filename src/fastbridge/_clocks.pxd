@@ -35,9 +35,8 @@ cdef class CarrierClock:
 
 cdef class InputClock:
     cdef readonly int64_t appended_bytes
-    cdef int64_t[ARRIVALS] _ends
-    cdef int64_t[ARRIVALS] _times
-    cdef int64_t _used
+    cdef int64_t[ARRIVALS] _steps
+    cdef int64_t _used, _known, _last_end, _last_ns
 
     cpdef void append(self, int64_t count, int64_t arrived_ns) noexcept
     cpdef void withdraw(self, int64_t count) noexcept
