@@ -593,6 +593,17 @@ def _check_verdict(values: Mapping[str, Any]) -> Problem | None:
     )
 
 
+def _check_transcript(values: Mapping[str, Any]) -> Problem | None:
+    """The AI begins to write when the turn has ended: a verdict must not be over by then."""
+    silence_ms = values["vad_silence_ms"]
+    is_asked = values["transcription_model"] and values["turn_detection"] == "server_vad"
+    if not is_asked or values["verdict_ms"] > silence_ms:
+        return None
+    allowed = f"more than FASTBRIDGE_VAD_SILENCE_MS ({silence_ms}) where words are written down"
+    fix = "raise it, or lower FASTBRIDGE_VAD_SILENCE_MS, or unset FASTBRIDGE_TRANSCRIPTION_MODEL"
+    return _problem("verdict_ms", values["verdict_ms"], allowed, fix)
+
+
 def _check_backlog(values: Mapping[str, Any]) -> Problem | None:
     least_bytes = values["backlog_seconds_max"] * _BYTES_PER_SECOND
     if values["backlog_pool_max_bytes"] >= least_bytes:
@@ -628,6 +639,7 @@ _COMBINATIONS: Final = (
     (("lead_ms", "window_frames"), _check_lead),
     (("lead_ms", "message_ms"), _check_message),
     (("resume_ms", "commit_ms"), _check_verdict),
+    (("verdict_ms", "vad_silence_ms", "transcription_model"), _check_transcript),
     (("backlog_seconds_max", "backlog_pool_max_bytes"), _check_backlog),
     (("twilio_auth_token", "twilio_shared_key_secret"), _check_shared_key),
     (("after_stream", "after_stream_value"), _check_after_stream),
