@@ -577,7 +577,7 @@ def _check_message(values: Mapping[str, Any]) -> Problem | None:
     if values["lead_ms"] >= least_ms:
         return None
     fix = f"raise FASTBRIDGE_LEAD_MS to {least_ms}, or lower FASTBRIDGE_MESSAGE_MS"
-    allowed = f"at most FASTBRIDGE_LEAD_MS ({values['lead_ms']}) less 40"
+    allowed = f"at most {values['lead_ms'] - 2 * _FRAME_MS}, FASTBRIDGE_LEAD_MS less 40"
     return _problem("message_ms", values["message_ms"], allowed, fix)
 
 
