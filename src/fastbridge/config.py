@@ -669,7 +669,7 @@ def settings_markdown() -> str:
         "Drawn from `fastbridge.config.Settings`; a test keeps it current. The command line wins",
         "over the environment, the environment over a `.env` file in the working directory. An",
         "empty variable counts as unset (for the greeting: no greeting). Secrets are never shown",
-        "or logged.",
+        "or logged. What each barge-in setting moves, measured: [barge_in.md](barge_in.md).",
         "",
         "| variable | default | allowed | meaning |",
         "|---|---|---|---|",
