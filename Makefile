@@ -7,7 +7,10 @@ STAMPS := $(VENV)/.stamps
 CONSTRAINTS := constraints.txt
 # What the environment is made from, and what the compiled ring is made from: each rebuilds its own.
 PARTS := pyproject.toml setup.py $(CONSTRAINTS)
-RING := $(wildcard src/fastbridge/*.pyx src/fastbridge/*.pxd src/fastbridge/*.h)
+RING := $(wildcard src/fastbridge/*.pyx src/fastbridge/*.h)
+# The rooms that are plain Python with their C types beside them; a new one is compiled by itself.
+TYPES := $(shell find src/fastbridge -name '*.pxd')
+RING += $(TYPES) $(wildcard $(TYPES:.pxd=.py))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 # In place and with the build parts of the constraints file, not with whatever is newest today.
 INSTALL := $(PIP) --no-build-isolation
@@ -71,7 +74,8 @@ doctor: $(STAMPS)/demo $(STAMPS)/ring  ## check settings, ports, key, compiled r
 	$(BIN)/fastbridge doctor
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build dist src/*.egg-info src/fastbridge/_*.c src/fastbridge/_*.so
+	rm -rf $(VENV) build dist src/*.egg-info src/fastbridge/_*.c
+	find src -name '*.so' -delete
 
 $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "missing: $(PYTHON); on Debian: apt-get install python3 python3-venv python3-dev"; exit 1; }

@@ -1,4 +1,9 @@
-"""Build the compiled hot path (ring, clocks, scan, socket); pyproject.toml has the rest."""
+"""Build the compiled hot path; pyproject.toml has the rest.
+
+Two kinds of module are compiled. `.pyx`: ring, clocks, scan, socket, which exist only so. `.py`
+with a `.pxd` beside it: the call's own rooms, plain typed Python whose types for C stand in the
+`.pxd`; the same file runs uncompiled too (tests/plain.py), and must decide the same.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +25,18 @@ HEADERS = {
     "_scan": ("_scan.h", "_base64.h", "_atomics.h"),
     "_websocket": ("_websocket.h", "_atomics.h"),
 }
+# How plain rooms are translated: as Python means them (division, indices), no call frames kept.
+ROOMS = Path("src/fastbridge")
+AS_PYTHON = {"annotation_typing": False, "binding": False, "language_level": 3}
 
 
 class LoudBuild(build_ext):  # type: ignore[misc]  # setuptools ships no types
     """Fail with the name of the missing system package: there is no slow fallback."""
+
+    def finalize_options(self) -> None:
+        """Use every processor: there are a score of modules."""
+        super().finalize_options()
+        self.parallel: int | None = self.parallel or os.cpu_count()
 
     def run(self) -> None:
         """Check what the compiler needs before it fails in its own words."""
@@ -65,6 +78,34 @@ def finds_c_headers(compiler: str) -> bool:
     return tried.returncode == 0
 
 
+def flags_of(level: str) -> list[str]:
+    """Return what the C compiler is told, at a level of optimisation."""
+    if sys.platform == "win32":
+        return []
+    return [level, "-Wall", "-Wextra", "-Wno-unused-function"]
+
+
+def plain_rooms() -> list[Path]:
+    """Return the `.py` files that are compiled: those with a `.pxd` beside them."""
+    found = (one.with_suffix(".py") for one in sorted(ROOMS.rglob("*.pxd")))
+    return [one for one in found if one.is_file() and one.name != "__init__.py"]
+
+
+def compiled_rooms() -> list[Extension]:
+    """Describe the plain rooms for the compiler; whatever C sees of one, all others depend on."""
+    seen = [str(one) for one in sorted(ROOMS.rglob("*.pxd"))]
+    return [
+        Extension(
+            ".".join(one.relative_to("src").with_suffix("").parts),
+            [str(one)],
+            depends=seen,
+            # -O1: most of what they do is calls, and -O2 takes twice the time to compile.
+            extra_compile_args=[*flags_of("-O1"), "-Wno-sign-compare", "-Wno-unused-parameter"],
+        )
+        for one in plain_rooms()
+    ]
+
+
 def extensions() -> list[Extension]:
     """Translate the hot path.
 
@@ -76,14 +117,15 @@ def extensions() -> list[Extension]:
     from Cython.Build import cythonize
 
     tracing = os.environ.get("FASTBRIDGE_TRACE_RING") == "1"
-    flags = [] if sys.platform == "win32" else ["-O2", "-Wall", "-Wextra", "-Wno-unused-function"]
-    if tracing:
-        flags = ["-O0", "--coverage"]
+    flags = ["-O0", "--coverage"] if tracing else flags_of("-O2")
     found = [
         Extension(
             f"fastbridge.{name}",
             [f"src/fastbridge/{name}.pyx"],
-            depends=[f"src/fastbridge/{header}" for header in headers],
+            depends=[
+                *(f"src/fastbridge/{header}" for header in headers),
+                *map(str, ROOMS.glob(f"{name}.pxd")),
+            ],
             extra_compile_args=flags,
             extra_link_args=["--coverage"] if tracing else [],
         )
@@ -92,7 +134,8 @@ def extensions() -> list[Extension]:
     ]
     if tracing:
         return list(cythonize(found, force=True, emit_linenums=True, build_dir="build/traced"))
-    return list(cythonize(found))
+    rooms = cythonize(compiled_rooms(), compiler_directives=AS_PYTHON, build_dir="build/rooms")
+    return [*cythonize(found), *rooms]
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ async def main() -> None:
     await offline.call(
         SCRIPT,
         TOOLS,
-        [offline.after(1), offline.into(2), offline.after(3)],
+        [offline.after(1), offline.into(3), offline.after(4)],
         voice=voice,
         greeting=GREETING,
         language="Arabic",

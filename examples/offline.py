@@ -11,7 +11,7 @@ from typing import Any
 
 from fastbridge.bridge import Bridge
 from fastbridge.caller import speech
-from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Start, Utterance
+from fastbridge.caller.plan import CallPlan, Start, Utterance, WhenTrue
 from fastbridge.caller.record import CallRecord
 from fastbridge.caller.simulated_call import place_call
 from fastbridge.config import Settings
@@ -20,9 +20,51 @@ from fastbridge.local_ai.script import Script
 from fastbridge.local_ai.server import LocalAi
 from fastbridge.local_ai.voice import Voice
 from fastbridge.server import Listener
+from fastbridge.talk import State
 from fastbridge.tool_loading import load_tools
 
-INTERRUPTS_AFTER_S = 2.0
+ANSWERS_AFTER_S = 0.5
+INTERRUPTS_AFTER_MS = 500
+BYTES_PER_MS = 8
+
+
+class Answers:
+    """The AI's answers in the call that runs: what a caller understands who waits for their ends.
+
+    An ear alone cannot tell the pause before a function's result from the end of an answer. The
+    greeting is the first; "one moment" and the result behind it are two.
+    """
+
+    def __init__(self) -> None:
+        self._begins: list[int] = []  # in bytes of AI audio
+        self._heard = self._queued = 0
+        self._is_silent = False
+
+    def look(self, bridge: Bridge, now_ns: int) -> None:
+        """Look at the call's own ledger; called by the bridge at each beat."""
+        call = bridge.call
+        self._queued = call.playout.ring.write_position
+        self._heard = call.playout.position_heard
+        self._is_silent = call.state(now_ns) is State.SILENT
+        while len(self._begins) < call.counts.responses:
+            self._begins.append(self._queued)
+
+    def after(self, number: int) -> Start:
+        """Return the moment half a second after an answer was heard to its end."""
+        return WhenTrue(
+            lambda: self._is_silent and len(self._begins) >= number, seconds=ANSWERS_AFTER_S
+        )
+
+    def into(self, number: int) -> Start:
+        """Return a moment in an answer, half a second heard and more to be heard: interrupt it."""
+        return WhenTrue(lambda: self._is_well_in(number))
+
+    def _is_well_in(self, number: int) -> bool:
+        if len(self._begins) < number:
+            return False
+        least = INTERRUPTS_AFTER_MS * BYTES_PER_MS
+        heard = self._heard - self._begins[number - 1]
+        return heard >= least and self._queued - self._heard >= least
 
 
 def tell(bridge: Bridge, command: Command, _: int) -> None:
@@ -38,20 +80,20 @@ def tell(bridge: Bridge, command: Command, _: int) -> None:
         print(f"  the call ends: {command.reason}")
 
 
-def after(talkspurt: int) -> Start:
-    """Return the moment half a second behind a talkspurt of the AI: an answer to it."""
-    return AfterTalkspurt(talkspurt, 0.5)
+def after(number: int) -> Callable[[Answers], Start]:
+    """Say that the caller waits for the end of this answer of the AI (the greeting is 1)."""
+    return lambda answers: answers.after(number)
 
 
-def into(talkspurt: int) -> Start:
-    """Return a moment inside a talkspurt of the AI: an interruption."""
-    return IntoTalkspurt(talkspurt, INTERRUPTS_AFTER_S)
+def into(number: int) -> Callable[[Answers], Start]:
+    """Say that the caller interrupts this answer of the AI."""
+    return lambda answers: answers.into(number)
 
 
 async def call(
     script: Script,
     tools: Sequence[Callable[..., Any]],
-    starts: Sequence[Start],
+    starts: Sequence[Callable[[Answers], Start]],
     *,
     voice: Voice | None = None,
     **settings: Any,
@@ -61,19 +103,21 @@ async def call(
     Args:
         script: what the embedded AI says.
         tools: functions it may call.
-        starts: when the caller speaks, one recorded phrase each.
+        starts: when the caller speaks, one recorded phrase each: `after` or `into` an answer.
         voice: the embedded AI's; its own by default.
         settings: any of the bridge's.
     """
     ai = LocalAi(script=script, voice=voice)
     chosen = Settings(openai_base_url=await ai.start(), port=0, **settings)
     listener = await Listener.start(chosen, tools=load_tools(chosen, functions=tools))
+    answers = Answers()
     listener.front.worker.observe = tell
+    listener.front.worker.watch = answers.look
     phrases = speech.choose(len(starts)).phrases
     plan = CallPlan(
         url=f"ws://127.0.0.1:{listener.port}/media-stream",
         utterances=tuple(
-            Utterance(phrase.mulaw, start, phrase.text)
+            Utterance(phrase.mulaw, start(answers), phrase.text)
             for phrase, start in zip(phrases, starts, strict=True)
         ),
         seconds_max=50.0,

@@ -55,8 +55,8 @@ SCRIPT = Script(
 
 async def main() -> None:
     """Hold the call."""
-    # The function is faster than "One moment." is spoken: the result follows without a gap.
-    starts = [offline.after(1), offline.after(2)]
+    # The greeting is the AI's first answer, "One moment." the second, the result the third.
+    starts = [offline.after(1), offline.after(3)]
     await offline.call(SCRIPT, TOOLS, starts, greeting="Hello.", end_call="on")
 
 

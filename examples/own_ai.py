@@ -20,11 +20,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import offline
 from aiohttp import web
 
 from fastbridge.caller import speech
-from fastbridge.caller.plan import CallPlan, Utterance
+from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Utterance
 from fastbridge.caller.simulated_call import place_call
 from fastbridge.config import Settings
 from fastbridge.mulaw import BYTES_PER_MS, SAMPLE_RATE_HZ, decode, encode
@@ -204,8 +203,8 @@ async def call_itself() -> None:
     plan = CallPlan(
         url=f"ws://127.0.0.1:{listener.port}/media-stream",
         utterances=(
-            Utterance(first.mulaw, offline.after(1), first.text),
-            Utterance(second.mulaw, offline.into(2), second.text),
+            Utterance(first.mulaw, AfterTalkspurt(1, 0.5), first.text),
+            Utterance(second.mulaw, IntoTalkspurt(2, 2.0), second.text),
         ),
         seconds_max=40.0,
         quiet_seconds=3.0,

@@ -67,7 +67,7 @@ async def main() -> None:
     await offline.call(
         SCRIPT,
         TOOLS,
-        [offline.after(1), offline.into(2), offline.after(3), offline.after(4)],
+        [offline.after(1), offline.into(3), offline.after(4), offline.after(6)],
         greeting=GREETING,
         end_call="on",
         instructions=Path(__file__).with_suffix(".txt").read_text(encoding="utf-8"),

@@ -103,6 +103,8 @@ class Line:
         for command in self.call.take_commands():
             self.done.append((self.now_ms, command))
             if isinstance(command, ClearCarrier):
+                if command.edge:
+                    self._send(self.stream.mark(command.edge))
                 self._send(self.stream.clear())
                 self._send(self.stream.mark(command.fence))
             elif isinstance(command, SendMark):

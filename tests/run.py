@@ -1,11 +1,14 @@
 """Run the whole suite and hold the coverage of the lower floors to its line.
 
-Two lanes. Every test with branch coverage of Python runs in front: of floors 0-3
-(tests/test_house.py) 95 % of the lines must be reached, and 95 % of the branches. Beside it runs
-what asks no clock and may take its time: the compiled ring with gcov (its own tests, line coverage
-printed), then the simulator, the ring's proofs and the instruction counts. That lane gets the
-processor time which the first one leaves, so it cannot make a call of real sockets late; what it
-printed follows when the first lane is done.
+Two lanes. In front run all tests of the package as it is used, with the call's rooms compiled.
+Beside them runs what asks no clock and may take its time: the compiled ring with gcov (its own
+tests, line coverage printed), the simulator, the rooms' own tests on plain Python (tests/plain.py)
+and whatever breaks code on purpose, the ring's proofs and the instruction counts. That lane gets
+the processor time which the first one leaves, so it cannot make a call of real sockets late; what
+it printed follows when the first lane is done.
+
+Both lanes count Python's lines and branches: of floors 0-3 (tests/test_house.py) 95 % of each must
+have been reached by one or the other.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
+from plain import build
 from test_house import FLOORS, PURE
 
 ROOT = Path(__file__).parent.parent
@@ -27,15 +31,28 @@ COUNTED = ("covered_lines", "num_statements", "covered_branches", "num_branches"
 # No clock matters to them, and counting their lines would take minutes.
 PATIENT = (
     "tests/test_simulator.py",
-    "tests/test_mutations.py",
     "tests/test_prove.py",
     "tests/test_instruction_counts.py",
 )
+# They break code on purpose, which only plain Python allows: never in front.
+BREAKING = ("tests/test_mutations.py",)
+# What the compiled rooms are tested by, run on their plain form: there lines can be counted.
+ROOMS = (
+    *("tests/test_ai_session.py", "tests/test_amends.py", "tests/test_call.py"),
+    *("tests/test_calls.py", "tests/test_caller_gaps.py", "tests/test_complaints.py"),
+    *("tests/test_echo_guard.py", "tests/test_function_calls.py", "tests/test_journal.py"),
+    *("tests/test_playout.py", "tests/test_replay.py", "tests/test_requester.py"),
+    *("tests/test_reversible.py", "tests/test_speech.py", "tests/test_talk.py"),
+    *("tests/test_tool_calls.py", "tests/test_wire_twilio.py", "tests/test_metrics.py"),
+)
+PLAIN_COVERAGE = ROOT / ".coverage.plain"
+FRONT_COVERAGE = ROOT / ".coverage.front"
 
 
-def run(*command: str) -> int:
-    """Run one command from the root, its output as it comes."""
-    return subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603  our own words
+def run(*command: str, **more: str) -> int:
+    """Run one command from the root, its output as it comes, with more in its environment."""
+    environment = {**os.environ, **more}
+    return subprocess.run(command, cwd=ROOT, check=False, env=environment).returncode  # noqa: S603
 
 
 def is_lower(name: str) -> bool:
@@ -63,31 +80,45 @@ def floors(report: Path) -> bool:
     return min(lines, branches) >= LEAST
 
 
-def patient_lane(python: str) -> Iterable[tuple[str, ...]]:
-    """Yield the commands that run beside the others, one after the other."""
-    yield ("sh", "tests/ring_coverage.sh", python)
-    yield (python, "-m", "pytest", *PATIENT)
+def patient_lane(python: str) -> Iterator[int]:
+    """Run what may take its time, one after the other; yield each exit code."""
+    plain = {"PYTHONPATH": str(build())}
+    counted = {**plain, "COVERAGE_FILE": str(PLAIN_COVERAGE)}
+    yield run("sh", "tests/ring_coverage.sh", python)
+    yield run(python, "-m", "pytest", *PATIENT)
+    yield run(python, "-m", "pytest", "--cov", "--cov-report", "", *ROOMS, **counted)
+    yield run(python, "-m", "pytest", *BREAKING, **plain)
 
 
 def run_patiently(python: str) -> int:
     """Run the patient lane with the processor time that others leave, up to its first failure."""
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    return next((code for command in patient_lane(python) if (code := run(*command))), 0)
+    return next((code for code in patient_lane(python) if code), 0)
 
 
 def run_in_front(python: str, arguments: list[str]) -> int:
-    """Run every other test and look at the coverage of the lower floors."""
+    """Run every other test on the compiled form."""
+    return run(
+        *(python, "-m", "pytest", "--cov", "--cov-report", "", "-m", "not plain"),
+        *(f"--ignore={name}" for name in (*PATIENT, *BREAKING)),
+        *("--durations", "8", *arguments),
+        COVERAGE_FILE=str(FRONT_COVERAGE),
+    )
+
+
+def is_covered(python: str) -> bool:
+    """Put together what both lanes reached, and hold it to its line."""
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "coverage.json"
-        failed = run(
-            *(python, "-m", "pytest", "--cov", "--cov-report", f"json:{report}"),
-            *(f"--ignore={name}" for name in PATIENT),
-            *("--durations", "8", *arguments),
-        )
-        if failed:
-            return failed
-        return 0 if floors(report) else 1
+        both, report = Path(folder) / "both", Path(folder) / "coverage.json"
+        known = {"COVERAGE_FILE": str(both)}
+        counts = (str(FRONT_COVERAGE), str(PLAIN_COVERAGE))
+        coverage = (python, "-m", "coverage")
+        if run(*coverage, "combine", "--keep", "--quiet", *counts, **known):
+            return False
+        if run(*coverage, "json", "--quiet", "-o", str(report), **known):
+            return False
+        return floors(report)
 
 
 def main() -> int:
@@ -100,12 +131,12 @@ def main() -> int:
             [python, __file__, "--patient"], cwd=ROOT, stdout=said, stderr=subprocess.STDOUT
         )
         failed = run_in_front(python, arguments)
-        print("waiting for the ring's coverage and proofs, and the simulator", flush=True)
+        print("waiting for the ring's proofs, the simulator and the plain rooms", flush=True)
         patient_failed = beside.wait()
         said.seek(0)
         sys.stdout.buffer.write(said.read())
         sys.stdout.flush()
-    return failed or patient_failed
+    return failed or patient_failed or int(not is_covered(python))
 
 
 if __name__ == "__main__":

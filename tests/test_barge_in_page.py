@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastbridge import barge_in, call, playout
+from fastbridge import barge_in, call, kept_talk, playout
 from fastbridge.config import DEFAULTS, RULES, ConfigError, load
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.mulaw import NS_PER_MS, ms_of_bytes
@@ -33,8 +33,8 @@ CONSTANTS = {
     "REPORT_SLACK_MS": barge_in.REPORT_SLACK_MS,
     "FALSE_HOLD_STEP": call.FALSE_HOLD_STEP,
     "TURN_PATIENCE_NS": call.TURN_PATIENCE_NS // NS_PER_MS,
-    "UNSURE_PATIENCE_NS": call.UNSURE_PATIENCE_NS // NS_PER_MS,
-    "ECHO_WAIT_MS": call.ECHO_WAIT_MS,
+    "UNSURE_PATIENCE_NS": barge_in.UNSURE_PATIENCE_NS // NS_PER_MS,
+    "ECHO_WAIT_MS": kept_talk.ECHO_WAIT_MS,
     "BACK_UP_BYTES": ms_of_bytes(playout.BACK_UP_BYTES),
     "TALKSPURT_GAP_NS": playout.TALKSPURT_GAP_NS // NS_PER_MS,
     "MARK_EVERY_BYTES": ms_of_bytes(playout.MARK_EVERY_BYTES),

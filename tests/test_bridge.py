@@ -19,7 +19,6 @@ from driver import HEX, audio
 from fastbridge.bridge import Bridge
 from fastbridge.call import Call
 from fastbridge.events import SessionCreated
-from fastbridge.legs.carrier import CarrierLeg
 from rigs import Rig, RudeAi, bridge, settings_for
 
 
@@ -375,16 +374,24 @@ def test_a_carrier_that_does_not_read_is_counted_then_ended() -> None:
             assert isinstance(live, Bridge)
 
             class Stuck:
-                unsent_bytes = 100_000
+                """A transport whose peer does not read."""
 
-                def __init__(self, real: CarrierLeg) -> None:
+                def __init__(self, real: Any) -> None:
                     self.real = real
+
+                def get_write_buffer_size(self) -> int:
+                    return 100_000
+
+                def set_protocol(self, _: object) -> None:
+                    """Leave the real one where it is."""
 
                 def __getattr__(self, name: str) -> Any:
                     return getattr(self.real, name)
 
-            real = live.carrier
-            live.carrier = Stuck(real)  # type: ignore[assignment]
+            leg = live.carrier
+            stuck: Any = Stuck(leg.socket.transport)
+            doors = (live._carrier_text, live._carrier_binary, leg._ended.set, leg._on_lost)
+            leg.socket.attach(stuck, *doors)
             base = time.monotonic_ns()  # any other zero depends on how long the machine is up
             live.beat(base)
             live.beat(base + 1_000_000_000)

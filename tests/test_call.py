@@ -18,6 +18,7 @@ from fastbridge.events import (
     AudioEnded,
     BargeInConfirmed,
     BargeInDecided,
+    BargeInTold,
     CancelResponse,
     CarrierStarted,
     CarrierStopped,
@@ -127,7 +128,7 @@ def test_audible_is_only_true_while_bytes_reach_the_ear() -> None:
 
 
 def test_barge_in_order_is_clear_cancel_truncate() -> None:
-    """One commit: carrier clear first, then cancel by id, then truncate with heard ms."""
+    """One commit: carrier clear first, then cancel by id; truncate when the carrier has proved."""
     line = Line(QUIET)
     turn(line)
     line.response("r1")
@@ -136,9 +137,12 @@ def test_barge_in_order_is_clear_cancel_truncate() -> None:
     before = len(line.done)
     line.caller_starts()
     kinds = [type(command) for _, command in line.done[before:]]
-    assert kinds == [ClearCarrier, CancelResponse, BargeInDecided, TruncateItem]
+    assert kinds == [ClearCarrier, CancelResponse, BargeInDecided]
     assert line.of(CancelResponse)[0].response_id == "r1"
     assert line.decisions[0].outcome == "committed"
+    line.run(line.rtt_ms)
+    kinds = [type(command) for _, command in line.done[before + 3 :]]
+    assert kinds == [BargeInTold, TruncateItem, BargeInConfirmed]
 
 
 def test_nothing_of_the_old_answer_is_written_after_the_flush() -> None:
@@ -186,8 +190,8 @@ def test_barge_in_works_after_generation_has_ended() -> None:
     line.caller_starts()
     assert line.of(CancelResponse) == []
     assert len(line.of(ClearCarrier)) == 1
-    assert len(line.of(TruncateItem)) == 1
     line.run(200)
+    assert len(line.of(TruncateItem)) == 1
     assert not line.carrier.is_audible
 
 
@@ -227,6 +231,7 @@ def test_an_unheard_item_is_deleted_not_truncated() -> None:
     line.answers("r1", audio(3000))
     line.run(20)
     line.caller_starts(ago_ms=400)
+    line.run(line.rtt_ms)
     assert line.of(TruncateItem) == []
     assert [one.item_id for one in line.of(DeleteItem)] == ["item_r1"]
 
@@ -240,6 +245,7 @@ def test_of_two_queued_answers_the_heard_one_is_truncated_and_the_other_deleted(
     line.answers("r2", audio(4000, seed=2))
     line.run(1500)
     line.caller_starts()
+    line.run(line.rtt_ms)
     assert [one.item_id for one in line.of(TruncateItem)] == ["item_r1"]
     assert [one.item_id for one in line.of(DeleteItem)] == ["item_r2"]
 
@@ -256,6 +262,7 @@ def test_a_fully_heard_item_is_left_alone() -> None:
     line.says("r2", audio(4000, seed=2))
     line.run(1500)
     line.caller_starts()
+    line.run(line.rtt_ms)
     touched = {one.item_id for one in line.of(TruncateItem) + line.of(DeleteItem)}
     assert touched == {"item_r2"}
 
@@ -931,6 +938,7 @@ def test_a_refused_truncate_is_sent_once_more_after_the_response_ended() -> None
     line.says("r1", audio(5000))
     line.run(1500)
     line.caller_starts()
+    line.run(line.rtt_ms)
     line.tell(AiErrored("invalid_value", "item is in progress", "t-item_r1"))
     assert len(line.of(TruncateItem)) == 1
     line.ends("r1", "cancelled")
@@ -948,6 +956,7 @@ def test_a_truncate_longer_than_the_servers_audio_is_corrected_once() -> None:
     line.answers("r1", audio(5000))
     line.run(1500)
     line.caller_starts()
+    line.run(line.rtt_ms)
     (first,) = line.of(TruncateItem)
     text = f"Audio content of {first.audio_end_ms - 85}ms is already shorter than x"
     line.tell(AiErrored("invalid_value", text, "t-item_r1"))

@@ -13,6 +13,7 @@ import wave
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,7 +30,14 @@ from fastbridge.caller.command import add_arguments, default_start, plan_of, run
 from fastbridge.caller.delay_line import Alarm, DelayLine
 from fastbridge.caller.measures import audible_until, loud_frames, measure_barge_in
 from fastbridge.caller.microphone import Microphone
-from fastbridge.caller.plan import AfterTalkspurt, AtSecond, CallPlan, IntoTalkspurt, Utterance
+from fastbridge.caller.plan import (
+    AfterTalkspurt,
+    AtSecond,
+    CallPlan,
+    IntoTalkspurt,
+    Utterance,
+    WhenTrue,
+)
 from fastbridge.caller.proof import prove
 from fastbridge.caller.record import CallRecord
 from fastbridge.caller.simulated_call import place_call
@@ -232,6 +240,22 @@ def test_the_mouth_follows_the_starting_rules() -> None:
     assert [one.onsets_ns for one in mouth.spoken] == [[one.begun_ns] for one in mouth.spoken]
 
 
+def test_the_mouth_waits_for_what_only_others_know() -> None:
+    """A condition must hold for its time at a stretch; each utterance waits anew."""
+    now_ms = 0
+
+    def is_true() -> bool:
+        return 100 <= now_ms < 160 or now_ms >= 200
+
+    sound = loud(0.04)
+    starts = (WhenTrue(is_true, 0.1), WhenTrue(is_true))
+    mouth = Microphone([Utterance(sound, start, "") for start in starts], started_ns=0)
+    for tick in range(50):
+        now_ms = 20 * tick
+        mouth.frame(now_ms * NS_PER_MS, [])
+    assert [one.begun_ns // NS_PER_MS for one in mouth.spoken] == [300, 340]
+
+
 def test_an_utterance_with_a_pause_has_two_onsets() -> None:
     """A caller who pauses 300 ms and goes on begins to speak twice; shorter pauses do not count."""
     quiet = SILENCE_FRAME
@@ -349,6 +373,31 @@ def test_messages_keep_their_order_and_their_delay() -> None:
     assert [message for message, _ in first] == list(range(20))
     assert all(due >= (5 + message) * NS_PER_MS for message, due in first)
     assert [due for _, due in first] == sorted(due for _, due in first)
+
+
+def test_who_looks_before_the_timer_rings_gets_what_is_due() -> None:
+    """`pass_time` delivers up to a time, in order, each once and with its own time; no more."""
+
+    async def look() -> list[tuple[str, int]]:
+        arrived: list[tuple[str, int]] = []
+        failed = asyncio.get_running_loop().create_future()
+        line = DelayLine[str](
+            lambda message, due_ns: arrived.append((message, due_ns - begun_ns)),
+            delay_ms=60_000,
+            jitter_ms=0,
+            random=Random(1),
+            on_error=failed.set_exception,
+        )
+        begun_ns = time.monotonic_ns()
+        for place, message in enumerate("abc"):
+            line.put(message, begun_ns + place * SECOND)
+        line.pass_time(begun_ns + 61 * SECOND)
+        line.pass_time(begun_ns + 61 * SECOND)
+        assert line.under_way == 1
+        line.close()
+        return arrived
+
+    assert asyncio.run(look()) == [("a", 60 * SECOND), ("b", 61 * SECOND)]
 
 
 def test_a_fault_in_a_timer_is_handed_on() -> None:
@@ -691,6 +740,65 @@ def test_a_fault_of_the_caller_itself_is_not_hidden() -> None:
 
     with pytest.raises(RuntimeError, match="the screen is gone"):
         call(say_goodbye, {"rtt_ms": 20.0, "on_moment": fail})
+
+
+async def play_a_second(bridge: Bridge) -> None:
+    """Play a second, marked every 100 ms."""
+    await bridge.started.wait()
+    for number in range(10):
+        await bridge.play(loud(0.1), size=800)
+        await bridge.tell("mark", mark={"name": str(number)})
+
+
+def test_a_caller_that_stands_still_has_said_one_word_all_the_same() -> None:
+    """Its program stops for half a second in a word: one sound, every frame, marks when played.
+
+    The mouth and the carrier keep their own time: what was late leaves at once, in order.
+    """
+    stood: list[int] = []
+
+    def stand_still(now_ns: int) -> None:
+        if not stood and record_of_word and now_ns - record_of_word[0] > 0.2 * SECOND:
+            stood.append(now_ns)
+            time.sleep(0.5)
+
+    record_of_word: list[int] = []
+
+    def listen(moment: Moment) -> None:
+        if moment.text == "speaks 'word'":
+            record_of_word.append(moment.at_ns)
+
+    record, bridge = call(
+        play_a_second,
+        {
+            "utterances": (Utterance(loud(1.0), IntoTalkspurt(1, 0.1), "word"),),
+            "rtt_ms": 20.0,
+            "jitter_ms": 0.0,
+            "seconds_max": 2.0,
+            "on_tick": stand_still,
+            "on_moment": listen,
+        },
+    )
+    assert stood
+    assert record.tick_lateness_max_ns > 0.4 * SECOND
+    (word,) = record.spoken
+    assert word.onsets_ns == [word.begun_ns]
+    assert word.ended_ns - word.begun_ns == 980 * NS_PER_MS
+    steps = [at_ns for at_ns, _ in record.mouth]
+    assert steps == [word.begun_ns + number * 20 * NS_PER_MS for number in range(50)]
+    assert len(record.barge_ins) == 1
+    stamps = [int(message["media"]["timestamp"]) for message in bridge.events("media")]
+    assert stamps == [20 * number for number in range(len(stamps))]
+    assert record.ear.gaps == []
+    first_ns = record.ear.runs[0].start_ns
+    echoed = [echo.echoed_ns - first_ns for echo in record.ear.echoes]
+    assert echoed == [100 * NS_PER_MS * number for number in range(1, 11)]
+    names = [message["mark"]["name"] for message in bridge.events("mark")]
+    assert names == [str(number) for number in range(10)]
+    order = [message["event"] for message in bridge.received if message["event"] != "stop"]
+    at = [place for place, event in enumerate(order) if event == "mark"]
+    between = [later - earlier for earlier, later in pairwise(at)]
+    assert all(4 <= places <= 7 for places in between), between
 
 
 async def babble(bridge: Bridge) -> None:

@@ -50,6 +50,7 @@ def test_the_calls_we_recorded_show_what_they_are_for() -> None:
             assert JournalFile(path).header.audio
 
 
+@pytest.mark.plain
 def test_a_changed_decision_is_named_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge decides otherwise: the fixture fails, and says at which record, second and door."""
     monkeypatch.setattr(barge_in.Judge, "_chosen", lambda _self, _act: Act.COMMIT)

@@ -145,6 +145,21 @@ def test_silence_on_either_side_says_nothing() -> None:
     assert correlate(spoken, silence).spoken_ms == pytest.approx(600, abs=140)
 
 
+@pytest.mark.parametrize("loss_db", [48.0, 54.0, 60.0])
+def test_a_side_too_quiet_for_an_echo_is_answered_without_looking(
+    monkeypatch: pytest.MonkeyPatch, loss_db: float
+) -> None:
+    """What is weaker in all than the weakest echo has none: the long way finds nothing else."""
+    far = talk(4)
+    near = coded(echo(far, 120, loss_db) + 4 * talk(5, level=1.0))
+    short = correlate(coded(far), near)
+    monkeypatch.setattr("fastbridge.echo_path._QUIETER", 0.0)
+    long = correlate(coded(far), near)
+    assert long.loss_db > ProbeLimits().loss_db_max
+    assert short.ratio_db == 0.0
+    assert (short.spoken_ms, short.near_dbov) == (long.spoken_ms, long.near_dbov)
+
+
 def test_unequal_spans_are_refused() -> None:
     """Both sides must cover the same time."""
     with pytest.raises(ValueError, match="received has 80 bytes: sent has 160"):

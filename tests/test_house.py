@@ -26,7 +26,9 @@ FLOORS = {
     "config": 0.5,  # on top of the rules it is written in
     "dotenv": 0.5,
     "prompt": 0,
+    "ear_proof": 0.5,
     "playout": 1,
+    "telling": 1.5,
     "amends": 2,
     "echo_guard": 2,
     "talk": 1,
@@ -37,11 +39,14 @@ FLOORS = {
     "loop_lag": 4,
     "early_audio": 0,
     "barge_in": 2,
+    "evidence": 2.5,  # on top of the judge it advises
     "greeting_protection": 2,
     "requester": 1,
     "function_calls": 1,
     "answering": 3,
     "tool_talk": 3.25,  # on top of answering, which it extends
+    "heard_talk": 3.4,  # on top of tool_talk, which it extends
+    "kept_talk": 3.45,  # on top of heard_talk, which it extends
     "call": 3.5,  # on top of tool_talk, which it extends
     "wire": 3,
     "worlds": 3,

@@ -180,6 +180,7 @@ def test_a_journal_never_overwrites(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert new_path(tmp_path) != new_path(tmp_path)
 
 
+@pytest.mark.plain
 def test_a_bug_of_the_call_is_in_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

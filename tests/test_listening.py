@@ -14,7 +14,7 @@ import pytest
 from fastbridge import mulaw
 from fastbridge._ring import measure_base64
 from fastbridge.caller import speech as caller_speech
-from fastbridge.events import CallerCleaned, EchoMeasured, SpeechScore
+from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechScore
 from fastbridge.listening import Ear, Listening, choose, warm_up
 from fastbridge.listening.ear import FRAMES_MAX
 from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES
@@ -71,13 +71,16 @@ class Caller:
     def __init__(self, engine: Listening) -> None:
         self.scores: list[SpeechScore] = []
         self.echoes: list[EchoMeasured] = []
+        self.behind: list[bool] = []
         self.cleaned: list[CallerCleaned] = []
         self.at_ms = 0
         self.ear: Ear = engine.open(self.told, self.cleaned.append)
 
-    def told(self, event: SpeechScore | EchoMeasured) -> None:
+    def told(self, event: SpeechScore | EchoMeasured | EarsBehind) -> None:
         if isinstance(event, SpeechScore):
             self.scores.append(event)
+        elif isinstance(event, EarsBehind):
+            self.behind.append(event.is_behind)
         else:
             self.echoes.append(event)
 
@@ -244,6 +247,75 @@ def test_when_the_thread_is_behind_the_oldest_frames_go_and_are_counted() -> Non
         assert times == sorted(times)
 
     assert story(tale).counts.dropped_frames == 100 - FRAMES_MAX
+
+
+def test_a_call_is_told_that_its_ears_are_late_and_when_they_are_in_time_again() -> None:
+    """Scores that are 0.3 s behind the caller, or more, are told at once; so is their end."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        caller.say(14)  # 280 ms
+        assert caller.behind == []
+        network.gate.clear()
+        await asyncio.sleep(0.01)
+        caller.say(2)
+        assert caller.behind == [True]
+        network.gate.set()
+        await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+        assert caller.behind == [True, False]
+        caller.say(4)
+        await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+        await caller.rest_slowly(30)
+        assert caller.behind == [True, False]
+
+    engine = story(tale)
+    assert engine.counts.lateness.total >= 2
+    assert engine.counts.overruns == 0
+
+
+def test_a_thread_that_is_behind_for_long_sheds_new_sounds_and_takes_them_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Half of the latest rounds were late: new sounds wait for an idle thread, and are told.
+
+    Counted, and said once, as is its end; what was begun goes on.
+    """
+
+    async def late_round(engine: Listening, network: Network, caller: Caller) -> None:
+        rounds = engine.counts.rounds
+        network.gate.clear()
+        caller.say(2)  # a window
+        await until(lambda: caller.ear.in_flight > 0)
+        caller.say(25)
+        network.gate.set()
+        await until(lambda: engine.counts.rounds > rounds and not caller.ear.in_flight)
+
+    async def tale(engine: Listening, network: Network) -> None:
+        busy, new = Caller(engine), Caller(engine)
+        while not engine.counts.is_overrun:
+            await late_round(engine, network, busy)
+        network.gate.clear()
+        busy.say(2)
+        await until(lambda: busy.ear.in_flight > 0)
+        new.rest(10)
+        new.say(5)
+        assert engine.counts.shed_frames == 5
+        assert new.behind == [True]
+        assert not new.ear.pending
+        network.gate.set()
+        await until(lambda: not busy.ear.pending and not busy.ear.in_flight)
+        new.say(3)  # the thread is idle: it is looked at, from its pre-roll on
+        assert engine.counts.shed_frames == 5
+        await until(lambda: not new.ear.pending and not new.ear.in_flight)
+        assert new.behind == [True, False]
+        while engine.counts.is_overrun:
+            busy.say(2)
+            await until(lambda: not busy.ear.pending and not busy.ear.in_flight)
+
+    with caplog.at_level("INFO", logger="fastbridge.listening"):
+        engine = story(tale)
+    assert engine.counts.overruns == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
 def test_a_broken_network_deafens_nobody_for_good() -> None:

@@ -184,6 +184,7 @@ def _base64(sound: bytes) -> str:
     return base64.b64encode(sound).decode()
 
 
+@pytest.mark.plain
 def test_an_answer_that_outlives_its_interruption_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastbridge._clocks import CarrierClock
 from fastbridge._ring import MulawRing, PagePool
 from fastbridge.mulaw import FRAME_BYTES, NS_PER_MS, bytes_of_ms
-from fastbridge.playout import ITEMS_MAX, LAGS_KEPT, MARKS_MAX, CarrierClock, Item, Playout
+from fastbridge.playout import ITEMS_MAX, LAGS_KEPT, MARKS_MAX, Item, Playout
+from fastbridge.telling import Telling
 
 MS = NS_PER_MS
 
@@ -99,8 +101,8 @@ def test_after_a_long_stall_no_more_than_the_lead_leaves_at_once() -> None:
     assert send_all(one, 5_000 * MS) == 10
 
 
-def test_marks_come_every_100_ms_and_more_often_near_the_head() -> None:
-    """40 ms apart in the first 400 ms of a talkspurt, 100 ms afterwards, one at its end."""
+def test_marks_come_every_60_ms_and_more_often_near_the_head() -> None:
+    """40 ms apart in the first 400 ms of a talkspurt, 60 ms afterwards, one at its end."""
     one = playout(lead_ms=1000)
     put(one, "i", bytes_of_ms(920))
     one.end_audio("r")
@@ -110,7 +112,7 @@ def test_marks_come_every_100_ms_and_more_often_near_the_head() -> None:
             break
         if one.take_mark() is not None:
             marked.append(frame * 20)
-    assert marked == [40, 80, 120, 160, 200, 240, 280, 320, 360, 400, 500, 600, 700, 800, 900, 920]
+    assert marked == [*range(40, 440, 40), *range(460, 920, 60), 920]
     assert one.take_mark() is None
 
 
@@ -249,6 +251,26 @@ def test_a_lost_mark_does_not_hold_up_the_ones_behind_it() -> None:
     assert one.mark_echoed(sent[0], MS) is None
 
 
+def test_a_stall_of_our_own_loop_is_no_jitter_of_the_carrier() -> None:
+    """Echoes that lay unread while the loop stood still teach nothing about the way to the ear."""
+    for has_stood in (False, True):
+        one = playout()
+        put(one, "i", 16_000)
+        echoes: list[tuple[int, str]] = []
+        for ms in range(0, 2_000, 20):
+            is_standing = has_stood and 1_000 < ms < 1_400
+            if not is_standing:
+                one.beat(ms * MS)
+            late_ms = 400 if 1_000 < ms < 1_400 else 0
+            while not is_standing and echoes and echoes[0][0] + late_ms <= ms:
+                one.mark_echoed(echoes.pop(0)[1], ms * MS)
+            if not is_standing and one.next_message(ms * MS) is not None:
+                name = one.take_mark()
+                if name is not None:
+                    echoes.append((one.clock.dry_ns() // MS + 80, name))
+        assert (one.clock.jitter_ns < 100 * MS) is has_stood
+
+
 def test_marks_are_bounded() -> None:
     """A carrier that never echoes costs 256 remembered marks and a counter, not memory."""
     one = playout()
@@ -311,10 +333,18 @@ def test_a_flush_reports_what_was_heard_of_each_item() -> None:
     put(one, "second", 16_000)
     put(one, "third", 800)
     send_all(one, 0)
+    marks = []
     for ms in range(20, 500, 20):
-        send_all(one, ms * MS)
+        while one.next_message(ms * MS) is not None:
+            marks.append(one.take_mark())
+    for name in filter(None, marks):
+        if int(name.partition(":")[2]) <= bytes_of_ms(300):
+            one.mark_echoed(name, 499 * MS)
     flushed, cut = one.flush(500 * MS)
-    assert [(item.item_id, item.heard_ms) for item in cut] == [("second", 200), ("third", 0)]
+    telling = Telling(cut, one.proof, candidate=1, generation=1, decided_ns=500 * MS)
+    found = [(item.item_id, item.heard_ms) for item in telling.heard()]
+    assert found == [("second", 180), ("third", 0)], "the latest mark at or below 300 ms"
+    assert (telling.heard_ms, telling.is_proven) == (180, False)
     assert flushed > 0
     assert one.ring.readable_bytes == 0
     assert one.unheard_bytes(500 * MS) == 0

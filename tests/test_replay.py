@@ -140,6 +140,7 @@ def test_a_changed_spacing_of_marks_is_found_and_named(
     assert "now:      no mark" in out
 
 
+@pytest.mark.plain
 def test_a_changed_sound_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With recorded audio the bytes are compared, not only their number."""
     path = tmp_path / "call.fbjournal"
@@ -153,6 +154,7 @@ def test_a_changed_sound_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "door next_message" in out
 
 
+@pytest.mark.plain
 def test_a_bug_in_production_is_a_test_by_copying_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,12 +12,12 @@ import pytest
 from fastbridge.simulator import InvariantBroken, Outcome, Worlds, simulate
 from fastbridge.simulator.agenda import START_NS, Agenda
 from fastbridge.simulator.caller import Caller
-from fastbridge.simulator.command import Tally, add_arguments, many, run
+from fastbridge.simulator.command import SHORT_MS_MAX, Tally, add_arguments, many, percentile, run
 from fastbridge.simulator.invariants import OF_STATE
 from fastbridge.simulator.network import Path
 from fastbridge.simulator.simulation import Simulation
 from fastbridge.simulator.truth import Ear
-from fastbridge.simulator.worlds import draw
+from fastbridge.simulator.worlds import IN_TIME, draw
 
 CALLS = 500
 # Seeds beyond the 500 in which the ear's position was once wrong: a stalled socket or loop.
@@ -26,6 +26,8 @@ ONCE_BROKEN = (
     *(9019, 9288, 9309, 9351, 1310),
 )
 SECONDS = 60
+# Of each mode, beside those among the 500: a stall around every sound.
+STALLED_CALLS = 15
 # What must have happened somewhere in 500 calls: a world that never does proves nothing.
 HAPPENINGS = (
     "ai_garbage",
@@ -35,6 +37,7 @@ HAPPENINGS = (
     "appends_refused",
     "backlog_full",
     "call.barge_ins",
+    "call.decisions_late",
     "call.holds",
     "call.hang_ups_cancelled",
     "call.answers_retried",
@@ -65,6 +68,7 @@ HAPPENINGS = (
     "dead_births",
     "delayed_frames",
     "duplicate_events",
+    "ears_behind",
     "echo_frames",
     "echo_measured",
     "failed_answers",
@@ -77,7 +81,12 @@ HAPPENINGS = (
     "reordered_events",
     "repeated_bytes",
     "resumed",
+    "proofs",
+    "proofs_missed",
+    "scores_dropped",
+    "scores_in_bursts",
     "server_errors",
+    "sound_stalls",
     "stalls",
     "tool done",
     "tool end_call",
@@ -98,6 +107,7 @@ def tally(request: pytest.FixtureRequest) -> Tally:
     took_s = time.perf_counter() - began
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         print(f"\n{whole.calls} calls of {SECONDS} s: {whole.steps} steps in {took_s:.1f} s")
+        print(whole.told())
     return whole
 
 
@@ -105,6 +115,26 @@ def test_500_calls_of_a_minute_keep_every_rule(tally: Tally) -> None:
     """Every invariant of the design holds after every step; a failing seed is named."""
     assert tally.calls == CALLS
     assert [sentence for _, _, sentence in tally.failures] == []
+
+
+def test_the_ai_is_told_little_less_than_was_heard(tally: Tally) -> None:
+    """Short of the ear by at most 60 ms and the one-way delay, p95; never beyond it (rule 5)."""
+    assert len(tally.short_ms) > CALLS
+    assert min(tally.short_ms) >= 0
+    assert percentile(tally.short_beyond_way_ms, 95) <= SHORT_MS_MAX
+
+
+@pytest.mark.parametrize("barge_in", ["reversible", "instant", "server"])
+def test_a_stall_just_before_a_barge_in_breaks_nothing(barge_in: str) -> None:
+    """The way to the carrier, or its socket, stands still around every sound; all rules hold."""
+    stalls = told = 0
+    for seed in range(50_000, 50_000 + STALLED_CALLS):
+        world = replace(draw(seed, 30), barge_in=barge_in, sound_stalls=1.0)
+        outcome = simulate(seed, seconds=30, worlds=world)
+        stalls += outcome.counts["sound_stalls"]
+        told += len(outcome.short_ms)
+    assert stalls > STALLED_CALLS
+    assert told > STALLED_CALLS
 
 
 @pytest.mark.parametrize("name", HAPPENINGS)
@@ -287,4 +317,5 @@ def test_outcomes_say_what_happened() -> None:
 @pytest.mark.parametrize("seed", ONCE_BROKEN)
 def test_a_call_that_once_broke_a_rule_keeps_them_all(seed: int) -> None:
     """A seed is a bug report: mended once, watched for good."""
-    assert simulate(seed, seconds=SECONDS).steps
+    worlds = replace(draw(seed, SECONDS), **IN_TIME)
+    assert simulate(seed, seconds=SECONDS, worlds=worlds).steps

@@ -116,9 +116,12 @@ def test_a_call_is_one_trace_with_its_parts() -> None:
     assert facts["greeting"]["interrupted"] is True
     assert facts["greeting"]["response_latency_ms"] >= 0  # type: ignore[operator]
     assert (facts["barge_in"]["outcome"], facts["barge_in"]["reason"]) == ("committed", "speech")
-    assert [event.name for event in found["barge_in"][0].events] == [
+    names = [event.name for event in found["barge_in"][0].events]
+    # Whether the AI was told with the decision or later is a matter of a round trip.
+    assert [name for name in names if name != "told"] == [
         *("trigger", "silent", "decided", "confirmed"),
     ]
+    assert "heard_ms" in facts["barge_in"]
     assert (facts["tool"]["tool"], facts["tool"]["outcome"]) == ("look_up", "done")
     asking, last = found["turn"]
     assert found["tool"][0].parent is not None

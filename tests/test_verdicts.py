@@ -194,7 +194,7 @@ def test_a_judge_without_a_sound_has_nothing_to_say() -> None:
     judge = Judge(WRITTEN)
     assert judge.written(State.HELD, "i", "words") is Act.NOTHING
     assert judge.confirmed(State.HELD, "words") is Act.NOTHING
-    assert judge.ended(State.HELD, 1, 2) is Act.NOTHING
+    assert judge.ended(State.HELD, 1, 2, ended_ms=1) is Act.NOTHING
     judge.whole(3)
     assert judge.candidate is None
 

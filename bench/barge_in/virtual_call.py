@@ -66,6 +66,9 @@ TAIL: Final = _tail()
 class _Engine:
     """What an `Ear` asks of the listening engine, without its event loop and thread."""
 
+    is_shedding = False
+    scorer = True
+
     def __init__(self, energy_floor: int, *, has_canceller: bool) -> None:
         self.energy_floor = energy_floor
         self.counts = Counters()
@@ -181,6 +184,8 @@ class VirtualCall:
             if isinstance(command, events.ClearCarrier):
                 self.ear.cut(self.call.due_ms(self.now_ns))
                 commanded_ms = self.now_ms
+                if command.edge:
+                    self._send(self.stream.mark(command.edge))
                 self._send(self.stream.clear(), lambda at=commanded_ms: self._cleared(at))  # type: ignore[misc]
                 self._send(self.stream.mark(command.fence))
             elif isinstance(command, events.AppendCallerAudio):
@@ -374,7 +379,9 @@ class VirtualCall:
 
         self._at(self.now_ns + ROUND_MS * NS_PER_MS, deliver)
 
-    def _heard_by_us(self, event: events.SpeechScore | events.EchoMeasured) -> None:
+    def _heard_by_us(
+        self, event: events.SpeechScore | events.EchoMeasured | events.EarsBehind
+    ) -> None:
         if isinstance(event, events.EchoMeasured):
             self.truth.measured.append(event)
         self._tell(event)

@@ -11,11 +11,7 @@ from libc.stdint cimport int64_t
 
 
 cdef enum:
-    ANCHORS = 64
-    LAGS = 16
-    ARRIVALS = 1024
     DUE_ARRIVALS = 100
-    BLOCKS = 8
     BLOCK_MS = 400
     FRAME_MS = 20
     BYTES_PER_MS = 8
@@ -40,18 +36,11 @@ GAP_MS_MAX = GAP_MS
 cdef class CarrierClock:
     """The model of the carrier's buffer: what it has been sent, and what it has played by now."""
 
-    cdef readonly int64_t sent_wire_bytes, lowest_lag_ns
-    # Since when, from which wire byte: the model plays on from each anchor; the newest is last.
-    cdef int64_t[ANCHORS] _since_ns
-    cdef int64_t[ANCHORS] _wire
-    cdef int64_t _anchors
-    cdef int64_t[LAGS] _lags
-    cdef int64_t _lag_count
-
     def __init__(self, int64_t now_ns):
         self.sent_wire_bytes = 0
         self.lowest_lag_ns = ASSUMED_LAG
         self._lag_count = 0
+        self._relearn()
         self._since_ns[0] = now_ns
         self._wire[0] = 0
         self._anchors = 1
@@ -77,22 +66,30 @@ cdef class CarrierClock:
         cdef int64_t slot = (self._anchors - 1) % ANCHORS
         return self._since_ns[slot] + (self.sent_wire_bytes - self._wire[slot]) * NS_PER_BYTE
 
-    cdef int64_t _jitter(self) noexcept:
+    cdef void _relearn(self) noexcept:
+        """Say anew what follows from the lags: asked far more often than they change."""
         cdef int64_t seen = 0, count = min(self._lag_count, <int64_t>LAGS)
+        self.has_lags = count > 0
+        self.one_way_ns = self.lowest_lag_ns // 2
+        if count == 0:
+            self.jitter_ns = ASSUMED_JITTER
+            self.ear_delay_ns = ASSUMED_LAG
+            return
         for slot in range(count):
             seen = max(seen, self._lags[slot])
         seen -= self.lowest_lag_ns
-        return seen if count >= KNOWN_LAGS else max(seen, <int64_t>ASSUMED_JITTER)
+        self.jitter_ns = seen if count >= KNOWN_LAGS else max(seen, <int64_t>ASSUMED_JITTER)
+        self.ear_delay_ns = self.one_way_ns + self.jitter_ns
 
-    def played(self, int64_t at_ns) -> int:
+    cpdef int64_t played(self, int64_t at_ns) noexcept:
         """Return how many wire bytes the model has played at a time, also one in the past."""
         return self._played(at_ns)
 
-    def unplayed(self, int64_t now_ns) -> int:
+    cpdef int64_t unplayed(self, int64_t now_ns) noexcept:
         """Return how many wire bytes the carrier still holds."""
         return self.sent_wire_bytes - self._played(now_ns)
 
-    def write(self, int64_t count, int64_t now_ns) -> bool:
+    cpdef bint write(self, int64_t count, int64_t now_ns) noexcept:
         """Count bytes written to the carrier; True when its buffer was dry before."""
         cdef bint was_dry = self._played(now_ns) == self.sent_wire_bytes
         if was_dry:
@@ -100,15 +97,15 @@ cdef class CarrierClock:
         self.sent_wire_bytes += count
         return was_dry
 
-    def clear(self, int64_t now_ns) -> None:
+    cpdef void clear(self, int64_t now_ns) noexcept:
         """Forget what the carrier has not played: it was told to."""
         self._anchor(now_ns)
 
-    def dry_ns(self) -> int:
+    cpdef int64_t dry_ns(self) noexcept:
         """Return when the model's buffer runs, or ran, dry."""
         return self._dry()
 
-    def learn(self, int64_t lag_ns) -> None:
+    cpdef void learn(self, int64_t lag_ns) noexcept:
         """Take one measured lag (echo of a mark minus its due time on the model)."""
         if lag_ns < 0:
             lag_ns = 0
@@ -116,41 +113,13 @@ cdef class CarrierClock:
             self.lowest_lag_ns = lag_ns
         self._lags[self._lag_count % LAGS] = lag_ns
         self._lag_count += 1
-
-    @property
-    def has_lags(self) -> bool:
-        """Whether any lag was measured."""
-        return self._lag_count > 0
-
-    @property
-    def one_way_ns(self) -> int:
-        """Half of the lowest lag seen: the way to the ear without jitter."""
-        return self.lowest_lag_ns // 2
-
-    @property
-    def ear_delay_ns(self) -> int:
-        """How far the ear is behind the model, at the worst of the recent marks."""
-        if self._lag_count == 0:
-            return ASSUMED_LAG
-        return self.lowest_lag_ns // 2 + self._jitter()
-
-    @property
-    def jitter_ns(self) -> int:
-        """What recent echoes needed beyond the fastest; few echoes do not know it yet."""
-        if self._lag_count == 0:
-            return ASSUMED_JITTER
-        return self._jitter()
+        self._relearn()
 
 
 cdef class InputClock:
     """The map from the AI's input clock (bytes appended) to when the caller's audio arrived."""
 
-    cdef readonly int64_t appended_bytes
-    cdef int64_t[ARRIVALS] _ends
-    cdef int64_t[ARRIVALS] _times
-    cdef int64_t _used
-
-    def append(self, int64_t count, int64_t arrived_ns) -> None:
+    cpdef void append(self, int64_t count, int64_t arrived_ns) noexcept:
         """Book `count` bytes appended to the AI's input, which arrived at a time."""
         cdef int64_t slot = self._used % ARRIVALS
         self.appended_bytes += count
@@ -158,13 +127,13 @@ cdef class InputClock:
         self._times[slot] = arrived_ns
         self._used += 1
 
-    def withdraw(self, int64_t count) -> None:
+    cpdef void withdraw(self, int64_t count) noexcept:
         """Take back the latest append: the AI's socket refused it, its clock did not move."""
         if self._used:
             self.appended_bytes -= count
             self._used -= 1
 
-    def arrival_ns(self, int64_t input_bytes, int64_t now_ns) -> int:
+    cpdef int64_t arrival_ns(self, int64_t input_bytes, int64_t now_ns) noexcept:
         """Return when the byte with this index of the AI's input reached the bridge."""
         cdef int64_t back, slot, previous, found_ns = now_ns
         cdef int64_t known = min(self._used, <int64_t>ARRIVALS)
@@ -178,7 +147,7 @@ cdef class InputClock:
                 break
         return found_ns
 
-    def due_bytes(self, int64_t now_ns) -> int:
+    cpdef int64_t due_bytes(self, int64_t now_ns) noexcept:
         """Return how far the caller's audio is by now, by the earliest of the latest arrivals."""
         cdef int64_t back, slot, ahead, due = self.appended_bytes
         for back in range(1, min(self._used, <int64_t>DUE_ARRIVALS) + 1):
@@ -190,9 +159,6 @@ cdef class InputClock:
 
 cdef class NoiseFloor:
     """The loudness of the line without the caller: the least level of the last 3.2 s."""
-
-    cdef int64_t[BLOCKS] _blocks
-    cdef int64_t _count, _least, _left_ms
 
     def __init__(self):
         self._least = -1
@@ -216,18 +182,13 @@ cdef class NoiseFloor:
             floor = min(floor, self._blocks[slot])
         return floor
 
-    def hear(self, int64_t level) -> int:
+    cpdef int64_t hear(self, int64_t level) noexcept:
         """Take a frame's level; return the floor."""
         return self._hear(level)
 
 
 cdef class Loudness:
     """Where the present run of frames above the noise began, and where the last one ended."""
-
-    cdef readonly NoiseFloor noise
-    cdef readonly int64_t quiet_level, gap_ms, began_ms, loud_ms
-    cdef readonly bint is_loud
-    cdef public double ratio
 
     def __init__(self, int64_t quiet_level, double ratio, int64_t gap_ms):
         self.noise = NoiseFloor()
@@ -238,7 +199,7 @@ cdef class Loudness:
         self.loud_ms = -gap_ms
         self.is_loud = False
 
-    def hear(self, int64_t level, int64_t at_ms) -> float:
+    cpdef double hear(self, int64_t level, int64_t at_ms) noexcept:
         """Take a frame; return its level as a multiple of the noise."""
         cdef int64_t noise = self.noise._hear(level)
         self.is_loud = level >= max(self.ratio * <double>noise, <double>self.quiet_level)
@@ -252,14 +213,11 @@ cdef class Loudness:
 cdef class CallerGaps:
     """The carrier's clock of one stream; `jumps` counts timestamps that cannot be true."""
 
-    cdef readonly int64_t jumps
-    cdef int64_t _end_ms
-
     def __init__(self):
         self._end_ms = -1
         self.jumps = 0
 
-    def missing_bytes(self, int64_t timestamp_ms, int64_t count) -> int:
+    cpdef int64_t missing_bytes(self, int64_t timestamp_ms, int64_t count) noexcept:
         """Return how many bytes are missing before a message of `count` bytes that begins here."""
         cdef int64_t gap_ms
         if timestamp_ms < 0:

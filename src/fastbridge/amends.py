@@ -1,9 +1,10 @@
 """What is owed to the AI after a barge-in: its memory must hold what was heard, nothing more.
 
-Of the items that were cut: the one partly heard is truncated to its heard milliseconds at once;
-message items of which nothing was heard are deleted, once they exist and are finished; items fully
-heard and function calls are left alone (OpenAI's rules for both: a truncate longer than the audio
-is refused, a truncate to 0 ms of an item without audio is refused too).
+Of the items that were cut: the one partly heard is truncated to its heard milliseconds as soon as
+these are proven (`telling`); message items of which nothing was heard are deleted, once they exist
+and are finished; items fully heard and function calls are left alone (OpenAI's rules for both: a
+truncate longer than the audio is refused, a truncate to 0 ms of an item without audio is refused
+too).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastbridge.events import Command, DeleteItem, TruncateItem
-from fastbridge.playout import HeardItem
+from fastbridge.telling import HeardItem
 
 RESPONSES_MAX: Final = 64
 TRUNCATES_MAX: Final = 64
@@ -63,19 +64,24 @@ class Amends:
         if received_ms > 0:
             self._owed[response_id].truncates.append(TruncateItem(item_id, received_ms))
 
-    def cut(self, items: list[HeardItem], known: set[str], dead: list[str]) -> list[Command]:
-        """Return what to tell the AI now about a flushed playout.
+    def cut(self, known: set[str], dead: list[str]) -> None:
+        """Owe the deletes of items that never had audio, at the end of their responses.
 
         Args:
-            items: what the flush cut, with the bytes heard of each.
             known: items of which audio had been queued (a live one not among them is silent).
             dead: responses still generating, cancelled by this commit.
         """
-        commands: list[Command] = []
         for response_id in dead:
             self.refuse(response_id)
             silent = [i for i in self._live.pop(response_id, []) if i not in known]
             self._owed[response_id].deletes += silent
+
+    def heard(self, items: list[HeardItem]) -> list[Command]:
+        """Return what to tell the AI now about items that were cut, with the bytes heard of each.
+
+        Nothing was heard of it: it is deleted, at the end of its response if that goes on.
+        """
+        commands: list[Command] = []
         for item in items:
             if item.heard_ms > 0:
                 commands.append(self._truncate(item))

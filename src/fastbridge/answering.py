@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from fastbridge._clocks import InputClock
 from fastbridge._ring import FULL, STALE, MulawRing, inspect_base64
 from fastbridge.amends import Amends
 from fastbridge.answer_wait import AnswerWait
@@ -18,7 +19,6 @@ from fastbridge.caller_delay import Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
 from fastbridge.early_audio import EarlyAudio, Kept
-from fastbridge.echo_guard import InputClock
 from fastbridge.events import (
     AiErrored,
     AiLost,
@@ -392,6 +392,9 @@ class Answering:
     def _hear_level(self, count: int, level: int, now_ns: int) -> None:
         """Take the length and level of a caller frame."""
 
+    def _tell_heard(self, now_ns: int) -> None:
+        """Tell the AI what was heard of an answer that was cut, if it does not know yet."""
+
     # ----------------------------------------------------------------- what `ToolTalk` adds
 
     @property
@@ -530,14 +533,15 @@ class Answering:
 
     def _request(self, wish: Ask, now_ns: int) -> None:
         if not self._closing:
-            self._send_request(self.requester.ask(wish, now_ns))
+            self._send_request(self.requester.ask(wish, now_ns), now_ns)
 
     def _request_waiting(self, now_ns: int) -> None:
         if not self._closing:
-            self._send_request(self.requester.next_turn(now_ns))
+            self._send_request(self.requester.next_turn(now_ns), now_ns)
 
-    def _send_request(self, turn: int | None) -> None:
+    def _send_request(self, turn: int | None, now_ns: int) -> None:
         if turn is not None:
+            self._tell_heard(now_ns)  # it must not answer from words that nobody heard
             self._again_due_ns = NEVER_NS
             self._is_output_unasked = False  # it answers the conversation, outputs and all
             self._commands.append(RequestResponse(turn, self.requester.instructions))
@@ -683,7 +687,7 @@ class Answering:
         self._retries += 1
         if self._retries <= RETRIES_MAX:
             self.counts.answers_retried += 1
-            self._send_request(self.requester.again(now_ns))
+            self._send_request(self.requester.again(now_ns), now_ns)
         else:
             self._note("the AI gives no answer", "error")
             self.hang_up("ai_gives_no_answer", now_ns)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from fastbridge._clocks import InputClock
 from fastbridge.config import Settings
-from fastbridge.mulaw import NS_PER_MS
+from fastbridge.mulaw import NS_PER_MS, bytes_of_ms
 from fastbridge.talk import TABLES, Act, Candidate, Cue, Doubt, State
 
 # A server event about a sound belongs to a judged interval when it begins this close to it.
@@ -21,6 +22,9 @@ STUTTER_NS: Final = 10_000 * NS_PER_MS
 STUTTER_HOLDS: Final = 2
 # What the AI's `speech_stopped` may be late beyond its silence window: its own work, two ways.
 REPORT_SLACK_MS: Final = 250
+# A sound not known to have lasted by its deadline is given up so long after; in these steps.
+UNSURE_PATIENCE_NS: Final = 1_300 * NS_PER_MS
+UNSURE_STEP_NS: Final = 40 * NS_PER_MS
 
 
 class Judge:
@@ -34,10 +38,16 @@ class Judge:
         # Transcripts are to come, and when the AI last had a whole sound to write one of.
         self._is_written = settings.transcription_model is not None
         self._whole_ns = 0
-        # (begin, end, whether it was judged noise) of candidates that ended.
-        self._judged: deque[tuple[int, int, bool]] = deque(maxlen=JUDGED_KEPT)
+        # (begin, end, whether it was judged noise) of candidates that ended; None: taken for noise
+        # with scores that were late, which binds nobody.
+        self._judged: deque[tuple[int, int, bool | None]] = deque(maxlen=JUDGED_KEPT)
         self._false_holds: deque[int] = deque(maxlen=STUTTER_HOLDS)
         self.false_holds = 0
+
+    @property
+    def commit_ns(self) -> int:
+        """Return how long a sound lasts that is speech."""
+        return self._settings.commit_ms * NS_PER_MS
 
     # ----------------------------------------------------------------- cues
 
@@ -47,21 +57,22 @@ class Judge:
         onset_ns: int,
         now_ns: int,
         *,
+        onset_ms: int,
         doubt: Doubt | None,
         is_local: bool,
         item_id: str = "",
     ) -> Act:
-        """Take a sound that began; return what to do."""
+        """Take a sound that began, at `onset_ms` of the caller's clock; return what to do."""
         if self.candidate is not None:
             if self.candidate.is_parked and doubt is None:
                 # Whatever the doubted sound was, this one is the caller's.
-                self._join(onset_ns, item_id, is_local=is_local)
+                self._join(onset_ns, onset_ms, item_id, is_local=is_local)
                 return self._unpark(self.candidate, state)
-            return self._join(onset_ns, item_id, is_local=is_local)
+            return self._join(onset_ns, onset_ms, item_id, is_local=is_local)
         act = self._table[state][Cue.DOUBTED if doubt else Cue.ONSET]
         if act is Act.TURN:
             return act
-        one = self.candidate = self.numbered(Candidate(onset_ns, now_ns, is_local))
+        one = self.candidate = self.numbered(Candidate(onset_ns, now_ns, is_local, onset_ms))
         if item_id:
             one.items.add(item_id)
         if act is Act.PARK and doubt is not None:
@@ -71,7 +82,7 @@ class Judge:
             one.deadline_ns = now_ns + doubt.window_end_ns - doubt.onset_ns
         else:
             one.is_held = act is Act.HOLD
-            one.deadline_ns = self._lasted_deadline(one)
+            one.deadline_ns = self.lasted_deadline(one)
         return act
 
     def numbered(self, one: Candidate) -> Candidate:
@@ -80,7 +91,7 @@ class Judge:
         one.number = self.candidates
         return one
 
-    def _join(self, onset_ns: int, item_id: str, *, is_local: bool) -> Act:
+    def _join(self, onset_ns: int, onset_ms: int, item_id: str, *, is_local: bool) -> Act:
         """Let a further report of the sound that is being judged join it."""
         one = self.candidate
         assert one is not None  # noqa: S101  the caller has looked
@@ -90,32 +101,44 @@ class Judge:
             # From now on our own ears say when it ends: no need to wait for the AI's report.
             one.is_local = True
             if one.cue_at_deadline is Cue.LASTED and not one.is_parked:
-                one.deadline_ns = self._lasted_deadline(one)
-        if one.ended_ns and onset_ns > one.ended_ns:
+                one.deadline_ns = self.lasted_deadline(one)
+        if one.ended_ns and onset_ms > one.ended_ms:
             # It began again while its first part was judged: one sound with a pause.
             one.ended_ns = 0
-            one.again_ns, one.earlier_ms = onset_ns, one.speech_ms
-            one.deadline_ns = self._lasted_deadline(one)
+            one.again_ns, one.again_ms, one.earlier_ms = onset_ns, onset_ms, one.speech_ms
+            one.deadline_ns = self.lasted_deadline(one)
             one.cue_at_deadline = Cue.LASTED
         return Act.JOIN
 
-    def _lasted_deadline(self, one: Candidate) -> int:
+    def lasted_deadline(self, one: Candidate) -> int:
         """Return when a sound whose end was not reported must have lasted.
 
         Our own detector reports an end within its hangover; the AI's report is late by its
         silence window, so without ours a longer silence is the price of certainty.
         """
-        settings = self._settings
-        late_ms = 0 if one.is_local else settings.vad_silence_ms + REPORT_SLACK_MS
-        return one.begun_ns + (settings.commit_ms - one.earlier_ms + late_ms) * NS_PER_MS
+        late_ms = REPORT_SLACK_MS if one.is_ai_judged else 0
+        return one.begun_ns + (self._lasting_ms(one) + late_ms) * NS_PER_MS
 
-    def ended(self, state: State, ended_ns: int, now_ns: int) -> Act:
-        """Take the end of the sound that is being judged; return what to do."""
+    def _lasting_ms(self, one: Candidate) -> int:
+        """Return how much caller audio from its beginning on would show that a sound lasts."""
+        settings = self._settings
+        silence_ms = settings.vad_silence_ms if one.is_ai_judged else 0
+        return settings.commit_ms - one.earlier_ms + silence_ms
+
+    def await_audio(self, one: Candidate, clock: InputClock, now_ns: int) -> None:
+        """The AI cannot report the end of a sound whose audio has yet to come: wait for it."""
+        needed = bytes_of_ms(one.begun_ms + self._lasting_ms(one))
+        due_ns = clock.arrival_ns(needed, now_ns) + REPORT_SLACK_MS * NS_PER_MS
+        if now_ns < min(due_ns, self.lasted_deadline(one) + UNSURE_PATIENCE_NS):
+            one.deadline_ns = min(now_ns + UNSURE_STEP_NS, due_ns)
+
+    def ended(self, state: State, ended_ns: int, now_ns: int, *, ended_ms: int) -> Act:
+        """Take the end, at `ended_ms`, of the sound that is being judged; return what to do."""
         one = self.candidate
         if one is None:
             return Act.NOTHING
-        one.ended_ns = ended_ns
-        one.speech_ms = one.earlier_ms + max(ended_ns - one.begun_ns, 0) // NS_PER_MS
+        one.ended_ns, one.ended_ms = ended_ns, ended_ms
+        one.speech_ms = one.earlier_ms + max(ended_ms - one.begun_ms, 0)
         settings = self._settings
         if one.is_parked:
             cue = Cue.SHORT
@@ -191,7 +214,7 @@ class Judge:
         if act is Act.TURN:
             return Act.WITHDRAW
         one.is_held = act is Act.HOLD
-        one.deadline_ns = self._lasted_deadline(one)
+        one.deadline_ns = self.lasted_deadline(one)
         return act
 
     def _chosen(self, act: Act) -> Act:
@@ -205,7 +228,8 @@ class Judge:
         """End the candidate; its interval is remembered, so that late reports of it join."""
         one, self.candidate = self.candidate, None
         if one is not None:
-            self._judged.append((one.onset_ns, one.ended_ns or now_ns, was_noise))
+            verdict = None if was_noise and one.was_late else was_noise
+            self._judged.append((one.onset_ns, one.ended_ns or now_ns, verdict))
             if was_noise and one.is_held:
                 self.false_holds += 1
                 self._false_holds.append(now_ns)

@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from fastbridge._clocks import CallerGaps
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
 from fastbridge.call_summary import summary_fields
-from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
-from fastbridge.decision_record import decision_fields, ms_of
+from fastbridge.decision_record import decision_fields, ms_of, told_fields
 from fastbridge.events import (
     AiErrored,
     AiLost,
@@ -33,10 +33,10 @@ from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
+    BargeInTold,
     CallerCleaned,
     CallerFramesLost,
     CancelResponse,
-    CarrierStalled,
     CarrierStarted,
     CarrierStopped,
     ClearCarrier,
@@ -47,6 +47,7 @@ from fastbridge.events import (
     ConfigureAi,
     ConnectAi,
     DeleteItem,
+    EarsBehind,
     EchoCancelling,
     EchoMeasured,
     Event,
@@ -234,7 +235,8 @@ class Bridge:
         try:
             arrived = self.stream.read(text)
             if isinstance(arrived, tuple):
-                self._caller_audio(*arrived)
+                payload, count, level, timestamp_ms = arrived
+                self._caller_audio(payload, count, level, timestamp_ms)
             elif arrived is not None:
                 self._carrier_event(arrived)
         except CarrierError as fault:
@@ -272,7 +274,7 @@ class Bridge:
         else:
             ear.keep(payload, count, call.caller_ms)
 
-    def _on_heard(self, event: SpeechScore | EchoMeasured) -> None:
+    def _on_heard(self, event: SpeechScore | EchoMeasured | EarsBehind) -> None:
         """The detector's thread has an answer; called on the loop."""
         call = self.call
         if call.has_ended:
@@ -387,9 +389,9 @@ class Bridge:
             self._bug()
 
     def _beat(self, now_ns: int) -> None:
-        call, carrier = self.call, self.carrier
+        call, socket = self.call, self.carrier.socket
         call.tick(now_ns)
-        if carrier.unsent_bytes > UNSENT_BYTES_MAX:
+        if socket.waiting_bytes() > UNSENT_BYTES_MAX:
             self._stall(now_ns)
         else:
             self._stalled_since_ns = 0
@@ -397,8 +399,8 @@ class Bridge:
                 if self._ear is not None:
                     self._played(self._ear, message, now_ns)
                 mark = call.take_mark()
-                carrier.send(message, None if mark is None else self.stream.mark(mark))
-                if carrier.unsent_bytes > UNSENT_BYTES_MAX:
+                socket.send(message, None if mark is None else self.stream.mark(mark))
+                if socket.waiting_bytes() > UNSENT_BYTES_MAX:
                     break
         if call.has_commands:
             self._perform(now_ns)
@@ -410,7 +412,6 @@ class Bridge:
         if not self._stalled_since_ns:
             self._stalled_since_ns = now_ns
             self._is_stall_counted = False
-            self._handle(CarrierStalled(), now_ns)
         stalled_ns = now_ns - self._stalled_since_ns
         if stalled_ns >= STALL_COUNTED_NS and not self._is_stall_counted:
             self._is_stall_counted = True
@@ -501,7 +502,7 @@ class Bridge:
         """Do what the call decided, in its order."""
         now_ns = time.monotonic_ns() if now_ns is None else now_ns
         for command in self.call.take_commands():
-            self._DO[type(command)](self, command)
+            _DO[type(command)](self, command)
             if self._trace is not None:
                 self._trace.performed(command, self.call, now_ns)
             if self.worker.observe is not None:
@@ -513,7 +514,12 @@ class Bridge:
         self._flushed_ns = time.monotonic_ns()  # the ring is silent: what follows is the wire
         if self._ear is not None:
             self._ear.cut(self.call.due_ms(time.monotonic_ns()))
-        self.carrier.send(self.stream.clear(), self.stream.mark(command.fence))
+        clear, fence = self.stream.clear(), self.stream.mark(command.fence)
+        if command.edge:
+            self.carrier.send(self.stream.mark(command.edge), clear)
+            self.carrier.send(fence)
+        else:
+            self.carrier.send(clear, fence)
         self._cleared_ns = time.monotonic_ns()
 
     def _do_mark(self, command: SendMark) -> None:
@@ -612,6 +618,9 @@ class Bridge:
     def _do_held(self, command: BargeInHeld) -> None:
         self.worker.totals.fell_silent(command, self._flushed_ns, self._cleared_ns)
 
+    def _do_told(self, command: BargeInTold) -> None:
+        self.log.info("barge-in told", fields=told_fields(command))
+
     def _do_confirmed(self, command: BargeInConfirmed) -> None:
         silence_ns = self.worker.totals.confirmed(command, self._cleared_ns)
         self.silence_worst_ns = max(self.silence_worst_ns, silence_ns)
@@ -621,23 +630,29 @@ class Bridge:
             fields = {"candidate": command.candidate, "trigger_to_confirmed_ms": ms_of(taken_ns)}
             self.log.info("barge-in confirmed", fields=fields)
 
-    _DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
-        ConnectAi: _do_connect,
-        ConfigureAi: _do_configure,
-        AppendCallerAudio: _do_append,
-        RequestResponse: _do_request,
-        CommitInput: _do_commit,
-        CancelResponse: _do_cancel,
-        TruncateItem: _do_truncate,
-        DeleteItem: _do_delete,
-        RunTool: _do_run,
-        SubmitOutput: _do_submit,
-        SendMark: _do_mark,
-        ClearCarrier: _do_clear,
-        CloseCarrier: _do_close_carrier,
-        CloseAi: _do_close_ai,
-        Noted: _do_note,
-        BargeInDecided: _do_decided,
-        BargeInHeld: _do_held,
-        BargeInConfirmed: _do_confirmed,
-    }
+
+# What performs each command: the method of this name behind `_do_`.
+_NAMES: Final[dict[type, str]] = {
+    ConnectAi: "connect",
+    ConfigureAi: "configure",
+    AppendCallerAudio: "append",
+    RequestResponse: "request",
+    CommitInput: "commit",
+    CancelResponse: "cancel",
+    TruncateItem: "truncate",
+    DeleteItem: "delete",
+    RunTool: "run",
+    SubmitOutput: "submit",
+    SendMark: "mark",
+    ClearCarrier: "clear",
+    CloseCarrier: "close_carrier",
+    CloseAi: "close_ai",
+    Noted: "note",
+    BargeInDecided: "decided",
+    BargeInHeld: "held",
+    BargeInTold: "told",
+    BargeInConfirmed: "confirmed",
+}
+_DO: Final[dict[type, Callable[[Bridge, Any], None]]] = {
+    command: getattr(Bridge, f"_do_{name}") for command, name in _NAMES.items()
+}

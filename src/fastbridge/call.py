@@ -16,22 +16,18 @@ from typing import Final
 from fastbridge._ring import MulawRing
 from fastbridge.answering import NEVER_NS, history_frames
 from fastbridge.barge_in import Judge
-from fastbridge.caller_delay import DelayLine, Leaving, silence_pieces
 from fastbridge.config import Settings
-from fastbridge.echo_guard import EchoGuard, InputClock
+from fastbridge.echo_guard import EchoGuard
 from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
-    CallerCleaned,
-    CallerFramesLost,
     CancelResponse,
-    CarrierStalled,
     CarrierStarted,
     ClearCarrier,
     CommitInput,
     DeleteItem,
-    EchoCancelling,
+    EarsBehind,
     EchoMeasured,
     InputCommitted,
     MarkEchoed,
@@ -40,12 +36,14 @@ from fastbridge.events import (
     SpeechStopped,
     TranscriptHeard,
 )
+from fastbridge.evidence import Evidence
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
-from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
+from fastbridge.kept_talk import KeptTalk
+from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import EnergyRules, Spurt, Stage, rules_for
-from fastbridge.talk import Act, Candidate, Cue, State
-from fastbridge.tool_talk import ToolTalk
+from fastbridge.speech import SCORES_LATE_MS, SileroRules, Spurt, Stage
+from fastbridge.talk import Act, Candidate, End, State
+from fastbridge.telling import Telling
 
 __all__ = ["Call", "history_frames"]
 
@@ -55,17 +53,6 @@ TURN_PATIENCE_NS: Final = 1_500 * NS_PER_MS
 REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 # A turn of which the AI reports the beginning and no end is taken for over after so long.
 SPEECH_PATIENCE_NS: Final = 30_000 * NS_PER_MS
-# A sound the rules are not sure of by its deadline is given up so long after; in these steps.
-UNSURE_PATIENCE_NS: Final = 1_300 * NS_PER_MS
-UNSURE_STEP_NS: Final = 40 * NS_PER_MS
-# What the rules know of a sound is so much behind at its deadline: a window, a frame, a round.
-KNOWN_LATE_MS: Final = 100
-# An item the AI opened on our echo is the caller's when our own ears hear one so soon after.
-ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
-# What may be echo waits so long for its cleaned twin, and for our own ears to judge it.
-ECHO_WAIT_MS: Final = 100
-# Echo may come back so long after the AI's last sound at the ear.
-ECHO_TAIL_NS: Final = 500 * NS_PER_MS
 # A report of a sound is about so late (frames of 20 ms), mostly the AI's padding and way.
 LEVELS_KEPT: Final = 16
 # What a false hold adds to the bar of the local detector (a probability).
@@ -81,26 +68,18 @@ class _Clear:
     sound: Candidate
 
 
-class Call(ToolTalk):
+class Call(KeptTalk):
     """One bridged call: the answers, and the caller who may interrupt them."""
 
     def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
         super().__init__(settings, ring, now_ns)
-        self.caller_clock = InputClock()
-        self.rules = rules_for(settings)
         self.echo = EchoMeasured(has_echo=False)
         # When the bridge ends the caller's turn itself, should the AI not have heard it.
         self._turn_due_ns = NEVER_NS
         self._is_turn_forced = False
         # The AI hears the caller's turn, at most until then.
         self._heard_until_ns = 0
-        # When the caller's latest sound ended, as the AI told.
-        self._stopped_ns = 0
-        # The latest item the AI opened on our echo, and when: the caller may be in it too.
-        self._echo_item = ("", 0)
-        self.line = DelayLine(ECHO_WAIT_MS)
-        # Where the latest sound of our own ears began, on the caller's clock.
-        self._spurt_began_ms = 0
+        self.evidence = Evidence()
         self.guard = EchoGuard(settings.echo_window_ms)
         self.judge = Judge(settings)
         # Caller items judged to be no speech, and those whose turn ended before the verdict.
@@ -117,20 +96,18 @@ class Call(ToolTalk):
         self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
         self._doors |= {
             MarkEchoed: self._on_mark,
-            CarrierStalled: self._on_stall,
-            CallerFramesLost: self._on_frames_lost,
-            EchoCancelling: self._on_cancelling,
-            CallerCleaned: self._on_cleaned,
             SpeechStarted: self._on_speech_started,
             SpeechStopped: self._on_speech_stopped,
             TranscriptHeard: self._on_transcript,
             SpeechScore: self._on_score,
+            EarsBehind: self._on_ears_behind,
             EchoMeasured: self._on_echo,
             InputCommitted: self._on_input_committed,
         }
 
     def _tick_sound(self, now_ns: int) -> None:
         """Run the deadlines of the sound that is being judged, and of a turn nobody ended."""
+        self._tell_if_due(now_ns)
         if now_ns >= self._turn_due_ns:
             if self.rules is not None and self.rules.stage is not Stage.QUIET:
                 self._turn_due_ns = now_ns + TURN_PATIENCE_NS  # the caller is still speaking
@@ -138,10 +115,14 @@ class Call(ToolTalk):
                 self._force_turn(now_ns)
         if self.judge.candidate is None:
             return
-        self._watch_local(now_ns)
+        self._watch_sound(now_ns)
         self._act(self.judge.due(self.state(now_ns), now_ns), now_ns)
         if self.judge.candidate is not None and not self._can_be_interrupted(now_ns):
             self._act(self.judge.gone(self.state(now_ns)), now_ns)
+
+    @property
+    def _is_judging(self) -> bool:
+        return self.judge.candidate is not None
 
     def _force_turn(self, now_ns: int) -> None:
         """We stopped the AI for speech it never heard: end the turn for it, and ask."""
@@ -160,6 +141,7 @@ class Call(ToolTalk):
         return now_ns < self._heard_until_ns or self._turn_due_ns != NEVER_NS
 
     def _forget_sound(self, now_ns: int) -> None:
+        self._telling = None
         self.judge.close(now_ns, was_noise=False)
 
     def _hear_level(self, count: int, level: int, now_ns: int) -> None:
@@ -172,7 +154,8 @@ class Call(ToolTalk):
             self._level(level, now_ns)
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
-        mark = self.playout.mark_echoed(event.name, now_ns)
+        mark = self.playout.mark_echoed(event.name, now_ns, self.counts.caller_frames)
+        self._tell_if_proven(now_ns)
         if mark is not None and self.wait.kind and mark.due_ns > self.playout.talk_start_ns:
             playout = self.playout
             self.wait.heard(playout.talk_start_ns, playout.clock.lowest_lag_ns)
@@ -190,11 +173,10 @@ class Call(ToolTalk):
                     was_decided=was_decided,
                     onset_ns=one.onset_ns,
                     was_audible=one.was_audible,
+                    onset_ms=one.onset_ms,
+                    confirmed_ms=self.caller_ms,
                 )
             )
-
-    def _on_stall(self, _: CarrierStalled, __: int) -> None:
-        self.playout.stalled()
 
     # ----------------------------------------------------------------- the caller speaks
 
@@ -213,6 +195,8 @@ class Call(ToolTalk):
             return
         input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + self._padding_ms)
         onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
+        onset_ms = self._caller_ms_of(input_bytes)
+        self.evidence.started(event.item_id)
         if self.judge.candidate is None:
             was_noise = self.judge.verdict_on(onset_ns)
             if was_noise is not None:
@@ -222,120 +206,52 @@ class Call(ToolTalk):
                     self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
                 return
             if self._is_our_echo(now_ns):
-                self._reject_echo(event, onset_ns, now_ns)
+                one = Candidate(onset_ns, now_ns, is_local=False, onset_ms=onset_ms)
+                self._reject_echo(event.item_id, one, now_ns)
                 return
         self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
-        self._sound(onset_ns, now_ns, is_local=False, item_id=event.item_id)
+        self._sound(onset_ns, onset_ms, now_ns, is_local=False, item_id=event.item_id)
 
     def _is_our_echo(self, now_ns: int) -> bool:
         """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
 
         Only where an echo path was found, while the AI is audible, and our own ears, on
-        echo-cancelled or guarded audio, suspect nothing.
+        echo-cancelled or guarded audio, suspect nothing; blind ears suspect nothing of anybody.
         """
-        return self.echo.has_echo and self._is_quiet and self.playout.is_audible(now_ns)
+        is_heard = self.playout.is_audible(now_ns) and not self.evidence.is_blind(now_ns)
+        return self.echo.has_echo and self._is_quiet and is_heard
 
-    def _reject_echo(self, event: SpeechStarted, onset_ns: int, now_ns: int) -> None:
+    def _reject_echo(self, item_id: str, one: Candidate, now_ns: int) -> None:
         """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""
-        self._echo_item = (event.item_id, now_ns)
-        self._noise_items.append(event.item_id)
+        self.evidence.echoed(item_id, now_ns)
+        self._noise_items.append(item_id)
         self.counts.barge_ins_ignored += 1
-        one = self.judge.numbered(Candidate(onset_ns, now_ns, is_local=False))
-        self._record(one, "ignored", "echo", now_ns)
+        self._record(self.judge.numbered(one), "ignored", "echo", now_ns)
 
-    def _sound(self, onset_ns: int, now_ns: int, *, is_local: bool, item_id: str = "") -> None:
+    def _sound(
+        self, onset_ns: int, onset_ms: int, now_ns: int, *, is_local: bool, item_id: str = ""
+    ) -> None:
         """Judge a sound that began: a turn, an interruption, or one to be doubted for a while."""
         state = self.state(now_ns)
         if state is not State.SILENT and self._is_protected(now_ns):
-            self._ignore_for_greeting(onset_ns, now_ns, is_local=is_local)
+            self._ignore_for_greeting(Candidate(onset_ns, now_ns, is_local, onset_ms), now_ns)
             return
         doubt = self.guard.judge(onset_ns, self.playout, now_ns)
         act = self.judge.onset(
-            state, onset_ns, now_ns, doubt=doubt, is_local=is_local, item_id=item_id
+            state,
+            onset_ns,
+            now_ns,
+            onset_ms=onset_ms,
+            doubt=doubt,
+            is_local=is_local,
+            item_id=item_id,
         )
         one = self.judge.candidate
         if one is not None and not one.level:
             one.level = max(self._levels, default=0)
         self._act(act, now_ns)
 
-    # ----------------------------------------------------------------- on its way to the AI
-
-    def _keep_back(self, payload: str, count: int, now_ns: int) -> bool:
-        """Let a caller frame wait while it may be our own voice; False: it passes at once.
-
-        Armed while the AI is audible, and a little after, as long as our own ears, on the
-        echo-cancelled twin of the audio, hear nobody. What waits leaves cleaned.
-        """
-        line = self.line
-        if not self.playout.may_echo(now_ns, ECHO_TAIL_NS):
-            if not line.is_armed:
-                return False
-            # In one command: what waited comes before this frame.
-            self._append([*line.disarm(), Leaving(payload, count, now_ns)])
-            return True
-        if not line.is_armed:
-            is_doubted = self.judge.candidate is None and self._is_quiet
-            if not is_doubted:
-                return False
-            line.arm()
-        self._append(line.push(payload, count, self.caller_ms, now_ns))
-        return True
-
-    @property
-    def _is_quiet(self) -> bool:
-        """Say whether our own ears hear nobody."""
-        return self.rules is not None and self.rules.stage is Stage.QUIET
-
-    def _let_through(self, from_ms: int) -> None:
-        """The caller speaks: what waits of it goes to the AI now, and what follows at once."""
-        if self.line.is_armed:
-            self._append(self.line.let_through(from_ms))
-
-    def _let_sound_through(self, one: Candidate) -> None:
-        """Let a sound through that is taken seriously, from where our own ears heard it begin."""
-        self._let_through(self._spurt_began_ms if one.is_local else self.caller_ms)
-
-    def _on_cancelling(self, event: EchoCancelling, _: int) -> None:
-        self.is_echo_cancelled = event.is_on
-        if not event.is_on:
-            self._append(self.line.disarm())
-
-    def _on_cleaned(self, event: CallerCleaned, now_ns: int) -> None:
-        """Take the echo-cancelled twin of a frame; rules of loudness listen to it alone."""
-        if self.line.clean(event.at_ms, event.payload, event.count) and self._hears_cleaned:
-            assert self.rules is not None  # noqa: S101  asked just now
-            spurt = self.rules.level(event.level, event.at_ms)
-            if spurt is not None:
-                self._spurt(spurt, now_ns)
-
-    @property
-    def _hears_cleaned(self) -> bool:
-        """Say whether the level of what waits is judged without our echo, when it is known."""
-        return self.line.is_armed and isinstance(self.rules, EnergyRules)
-
-    def _on_frames_lost(self, event: CallerFramesLost, now_ns: int) -> None:
-        """Let silence stand for audio that never came, so that no clock is bent by it."""
-        self.counts.caller_bytes_lost += event.count
-        self.caller_clock.append(event.count, now_ns)
-        pieces = silence_pieces(event.count, now_ns)
-        if not self.is_ready:
-            for one in pieces:
-                self.counts.caller_bytes_held_out += self._early.keep(*one)
-            return
-        # What waits came before it; what is lost cannot be judged, so it ends the doubt.
-        waiting = self.line.let_through(self.caller_ms) if self.line.is_armed else []
-        self._append([*waiting, *pieces])
-
     # ----------------------------------------------------------------- our own detector
-
-    @property
-    def caller_ms(self) -> int:
-        """Return the caller's clock: milliseconds of caller audio received."""
-        return ms_of_bytes(self.caller_clock.appended_bytes)
-
-    def due_ms(self, now_ns: int) -> int:
-        """Return the caller's clock as it is by now, free of the jitter of what has arrived."""
-        return ms_of_bytes(self.caller_clock.due_bytes(now_ns))
 
     @property
     def caller_level(self) -> int:
@@ -367,6 +283,10 @@ class Call(ToolTalk):
         rules.is_guarded = doubts and self.playout.is_audible(now_ns)
         if self._hears_cleaned:
             return
+        if isinstance(rules, SileroRules) and rules.stage is not Stage.QUIET:
+            # Scores are late when the audio behind them came long ago, not when it came in one go.
+            came_ns = self.caller_clock.arrival_ns(bytes_of_ms(rules.scored_ms), now_ns)
+            rules.is_catching_up = now_ns - came_ns < rules.limits.scores_late_ms * NS_PER_MS
         spurt = rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
         if spurt is not None:
             self._spurt(spurt, now_ns)
@@ -376,6 +296,9 @@ class Call(ToolTalk):
             spurt = self.rules.score(event.at_ms, event.probability)
             if spurt is not None:
                 self._spurt(spurt, now_ns)
+
+    def _on_ears_behind(self, event: EarsBehind, now_ns: int) -> None:
+        self.evidence.ears_behind(is_behind=event.is_behind, now_ns=now_ns)
 
     def _on_echo(self, event: EchoMeasured, _: int) -> None:
         """Take the probe's answer: with an echo path, our own voice must not count as a caller."""
@@ -400,18 +323,24 @@ class Call(ToolTalk):
         if one is not None and one.is_local:
             self._goes_on(one, spurt, now_ns)
             return
-        needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded
+        assert self.rules is not None  # noqa: S101  the spurt is theirs
+        is_late = self._is_late(spurt, now_ns)
+        # Of a short sound that is over long ago nobody wants to hear.
+        is_over = is_late and not self.rules.is_noisy and spurt.sound_ms < self.settings.resume_ms
+        needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded or is_over
         if self.state(now_ns) is State.SILENT or (needs_more and spurt.stage is not Stage.SURE):
             return
         onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
         if one is None and self.judge.verdict_on(onset_ns) is False:
             return  # the AI's report of this sound was faster, and committed
-        self._sound(onset_ns, now_ns, is_local=True)
+        if one is None and is_late and self.evidence.is_old_news(spurt, onset_ns):
+            return
+        self._sound(onset_ns, spurt.began_ms, now_ns, is_local=True)
         one = self.judge.candidate
         if one is not None:
             one.is_sure = spurt.stage is Stage.SURE
-            item_id, reported_ns = self._echo_item
-            if item_id in self._noise_items and now_ns - reported_ns < ECHO_ITEM_NS:
+            item_id = self.evidence.rejected_item(self._noise_items, now_ns)
+            if item_id:
                 self._noise_items.remove(item_id)
                 one.items.add(item_id)
 
@@ -422,49 +351,54 @@ class Call(ToolTalk):
         one.is_sure = True
         if one.ended_ns:
             onset_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.began_ms), now_ns)
-            self._sound(onset_ns, now_ns, is_local=True)
+            self._sound(onset_ns, spurt.began_ms, now_ns, is_local=True)
 
     def _spurt_ended(self, spurt: Spurt, now_ns: int) -> None:
         """The caller's sound is over: when it ended counts, not when that became known."""
         if self._turn_due_ns != NEVER_NS:
             self._turn_due_ns = now_ns + TURN_PATIENCE_NS
-        end_ms = spurt.ended_ms if spurt.was_sure else spurt.began_ms
-        self._quiet_since_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
-        one = self.judge.candidate
+        is_known = spurt.was_sure or spurt.is_by_level
+        end_ms = spurt.ended_ms if is_known else spurt.began_ms
+        self._quiet_since_ns = ended_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
+        one, rules = self.judge.candidate, self.rules
         # One that has ended waits for a verdict: what ends now never was a part of it.
-        if one is not None and one.is_local and not one.ended_ns:
-            self._act(self.judge.ended(self.state(now_ns), self._quiet_since_ns, now_ns), now_ns)
+        if one is None or rules is None or not one.is_local or one.ended_ns:
+            return
+        ended, is_late = (ended_ns, end_ms), self._is_late(spurt, now_ns)
+        if not self.evidence.is_end_doubted(one, rules, ended, is_late=is_late):
+            self._end_sound(ended, now_ns)
+
+    def _is_late(self, spurt: Spurt, now_ns: int) -> bool:
+        """Say whether our own ears told this too late to speak for the present.
+
+        Not when the caller's audio itself was late, and came in one go.
+        """
+        came_ns = self.caller_clock.arrival_ns(bytes_of_ms(spurt.at_ms), now_ns)
+        is_late = now_ns - came_ns >= SCORES_LATE_MS * NS_PER_MS
+        return spurt.is_by_level or (is_late and self.caller_ms - spurt.at_ms >= SCORES_LATE_MS)
+
+    def _end_sound(self, ended: End, now_ns: int) -> None:
+        """Let the judge know when, and where on the caller's clock, the sound ended."""
+        act = self.judge.ended(self.state(now_ns), ended[0], now_ns, ended_ms=ended[1])
+        self._act(act, now_ns)
 
     @property
     def rules_guarded(self) -> bool:
         """Say whether our own voice may be coming back right now."""
         return self.rules is not None and self.rules.is_guarded
 
-    def _watch_local(self, now_ns: int) -> None:
-        """A local sound lasts only as long as the rules know it to, however late they know."""
-        one = self.judge.candidate
-        if one is None or not one.is_local or one.is_parked or now_ns < one.deadline_ns:
-            return
-        if one.cue_at_deadline is not Cue.LASTED:
-            return
-        known_ms = self.rules.lasted_ms if self.rules is not None and one.is_sure else 0
-        if one.is_sure and one.earlier_ms + known_ms + KNOWN_LATE_MS >= self.settings.commit_ms:
-            return
-        lasts_ns = self.settings.commit_ms * NS_PER_MS + UNSURE_PATIENCE_NS
-        if now_ns - max(one.trigger_ns, one.begun_ns) > lasts_ns:
-            ended_ns = one.begun_ns + known_ms * NS_PER_MS
-            self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
-        else:
-            one.deadline_ns = now_ns + UNSURE_STEP_NS
+    def _watch_sound(self, now_ns: int) -> None:
+        """Let the evidence say whether the sound that is judged is over by now."""
+        ended = self.evidence.watch(self.judge, self.rules, self.caller_clock, now_ns)
+        if ended is not None:
+            self._end_sound(ended, now_ns)
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
-        one = self.judge.candidate
         input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
-        self._stopped_ns = ended_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
-        if one is None or event.item_id not in one.items or one.is_local:
-            return
-        self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+        ended = self.input_clock.arrival_ns(input_bytes, now_ns), self._caller_ms_of(input_bytes)
+        if self.evidence.stopped(self.judge.candidate, event.item_id, ended):
+            self._end_sound(ended, now_ns)
 
     def _on_transcript(self, event: TranscriptHeard, now_ns: int) -> None:
         """Take what the AI wrote down of a sound; it counts while that sound is being judged."""
@@ -483,6 +417,7 @@ class Call(ToolTalk):
         one = self.judge.candidate
         self._turn_due_ns = NEVER_NS
         self._heard_until_ns = 0
+        self.evidence.committed(event.item_id)
         if self._is_turn_forced:
             self._is_turn_forced = False  # the answer was asked for already
         elif event.item_id in self._noise_items:
@@ -493,9 +428,11 @@ class Call(ToolTalk):
             if self.settings.turn_detection == "semantic_vad":
                 self._act(self.judge.confirmed(self.state(now_ns), "turn_end"), now_ns)
         elif self.is_ready:
-            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            self.wait.begin("turn", self.evidence.stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
+            else:
+                self._tell_heard(now_ns)  # it answers by itself, from here on
 
     # ----------------------------------------------------------------- verdicts
 
@@ -529,12 +466,12 @@ class Call(ToolTalk):
         one.silent_ns = now_ns
         self.counts.holds += 1
         self._clear = _Clear(fence.name, self.generation, one)
-        self._commands.append(ClearCarrier(fence.name))
+        self._commands.append(ClearCarrier(fence.name, self.playout.edge))
         self._commands.append(BargeInHeld(one.onset_ns, one.trigger_ns, now_ns, one.number))
 
     def _resume(self, now_ns: int) -> None:
         """The sound was nothing: go on where the ear was."""
-        rewound = self.playout.resume(now_ns)
+        rewound = self._go_on()
         self.counts.resumes += 1
         self._reject("resumed", now_ns, rewound_bytes=rewound)
 
@@ -555,7 +492,7 @@ class Call(ToolTalk):
     def _withdraw(self, now_ns: int) -> None:
         """The answer went away while a sound was judged: the sound is an ordinary turn."""
         if self.playout.is_held:
-            self.playout.resume(now_ns)
+            self._go_on()
         one = self.judge.close(now_ns, was_noise=False)
         if one is None:
             return
@@ -567,7 +504,7 @@ class Call(ToolTalk):
         """Ask for the answer to a turn that had ended before its sound was judged."""
         if any(item in self._early_items for item in one.items):
             self._early_items.clear()
-            self.wait.begin("turn", self._stopped_ns or now_ns, now_ns)
+            self.wait.begin("turn", self.evidence.stopped_ns or now_ns, now_ns)
             if self.settings.barge_in != "server":
                 self._request(Ask(AI_TALK), now_ns)
 
@@ -576,7 +513,7 @@ class Call(ToolTalk):
 
         Flush (ring, backlog, ledger, generation) -> carrier `clear` and fence mark, unless a
         hold has sent them -> cancel by id -> truncate what was partly heard, delete what was not
-        heard at all.
+        heard at all, now or as soon as the carrier has proved it.
         """
         one = self.judge.close(now_ns, was_noise=False)
         assert one is not None  # noqa: S101  the judge commits a candidate only
@@ -585,11 +522,13 @@ class Call(ToolTalk):
         known = self.playout.item_ids
         one.was_audible = one.was_audible or self.playout.is_audible(now_ns)
         self.wait.forget()
-        flushed, items = self.playout.flush(now_ns)
+        self._tell_heard(now_ns)  # of the answer before, should that still wait
+        flushed, cut = self.playout.flush(now_ns)
+        telling = self._cut_off(cut, one.number, now_ns)
         if not was_held:
             fence = self.playout.fence(now_ns)
             one.silent_ns = now_ns
-            self._commands.append(ClearCarrier(fence.name))
+            self._commands.append(ClearCarrier(fence.name, self.playout.edge))
             self._clear = _Clear(fence.name, self.generation, one)
         self.requester.withdraw(now_ns)
         self._again_due_ns = NEVER_NS
@@ -602,14 +541,13 @@ class Call(ToolTalk):
             self._turn_due_ns = now_ns + TURN_PATIENCE_NS + REPORT_PATIENCE_NS
         self.counts.barge_ins += 1
         self.counts.flushed_bytes += flushed
-        heard_ms = ms_of_bytes(sum(item.heard_bytes for item in items))
         self._record(
-            one, "committed", one.reason, now_ns, heard_ms=heard_ms, flushed=flushed, label=label
+            one, "committed", one.reason, now_ns, telling=telling, flushed=flushed, label=label
         )
-        amends = self._amends.cut(items, known, dead)
+        self._amends.cut(known, dead)
         for response_id in dead:
             self._kill(response_id)
-        self._tell(amends)
+        self._tell_or_wait(telling)
         if self._may_stay:
             self._stay()
         self._answer_early(one, now_ns)
@@ -621,16 +559,17 @@ class Call(ToolTalk):
         reason: str,
         now_ns: int,
         *,
-        heard_ms: int = 0,
+        telling: Telling | None = None,
         flushed: int = 0,
         rewound_bytes: int = 0,
         label: str = "",
     ) -> None:
         """Emit the one decision every candidate ends with, and all that it was made from."""
         speech_ms = one.speech_ms
+        self.counts.decisions_late += one.was_late
         if not one.ended_ns:
             # It goes on, or its end was never told: so long it has lasted.
-            speech_ms = max(now_ns - one.onset_ns, 0) // NS_PER_MS
+            speech_ms = max(self.caller_ms - one.onset_ms, 0)
         peak = self.rules.peak if self.rules is not None else 0.0
         echo = self.echo
         self._commands.append(
@@ -641,7 +580,7 @@ class Call(ToolTalk):
                 trigger_ns=one.trigger_ns,
                 decided_ns=now_ns,
                 generation=self.generation,
-                heard_ms=heard_ms,
+                heard_ms=0 if telling is None else telling.heard_ms,
                 flushed_bytes=flushed,
                 label=label or self.label(now_ns),
                 speech_ms=speech_ms,
@@ -655,6 +594,8 @@ class Call(ToolTalk):
                 echo_loss_db=echo.loss_db,
                 silent_ns=one.silent_ns,
                 confirmed_ns=one.confirmed_ns,
+                told_ns=now_ns if telling is not None and telling.is_proven else 0,
+                is_late=one.was_late,
             )
         )
 
@@ -678,8 +619,7 @@ class Call(ToolTalk):
                 )
         super()._on_carrier_started(event, now_ns)
 
-    def _ignore_for_greeting(self, onset_ns: int, now_ns: int, *, is_local: bool) -> None:
+    def _ignore_for_greeting(self, one: Candidate, now_ns: int) -> None:
         """Let the greeting go on; what the caller says is heard by the AI all the same."""
-        one = self.judge.numbered(Candidate(onset_ns, now_ns, is_local))
         self.counts.barge_ins_ignored += 1
-        self._record(one, "ignored", "greeting", now_ns)
+        self._record(self.judge.numbered(one), "ignored", "greeting", now_ns)

@@ -42,6 +42,9 @@ class EchoCanceller:
     def clean(self, received: bytes, played: bytes) -> bytes:
         """Return the caller's frame without what was played (mu-law in and out, same length).
 
+        Never louder than it came: while it learns, AEC3 fills a quiet line with 150 ms of noise,
+        and a detector of speech may take the end of that for a word.
+
         Both must hold whole 10 ms (80 bytes), or the library pads the last block with silence:
         ValueError otherwise. The interpreter's lock is not held while it works.
         """
@@ -57,7 +60,14 @@ class EchoCanceller:
             left = self._filter.clean(near, far)
             if self._filter.talks:
                 cleaned = left
-        return mulaw.encode(cleaned)
+        leaving = mulaw.encode(cleaned)
+        return leaving if _power(mulaw.decode(leaving)) < _power(near) else received
+
+
+def _power(pcm: Any) -> float:
+    """Return the sum of squares of 16-bit samples."""
+    exact = pcm.astype("f8")
+    return float(exact @ exact)
 
 
 def missing_reason() -> str:

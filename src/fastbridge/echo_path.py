@@ -40,6 +40,9 @@ _REGULAR: Final = 0.05
 _FULL_SCALE: Final = 32768.0
 _SPOKEN_LEVEL: Final = 180.0  # -45 dBov, of 32,768
 _FLOOR_DB: Final = 90.0
+LOSS_DB_MAX: Final = 45.0
+"""What is weaker than this is no echo anybody could mistake for speech."""
+_QUIETER: Final = 10 ** (LOSS_DB_MAX / 10)
 # What stands out less is no echo by any limit, and its loss need not be known (0.8 ms).
 _RATIO_DB_MIN: Final = 10.0
 
@@ -76,7 +79,10 @@ def correlate(sent: bytes, received: bytes) -> Comparison:
     spoken_ms = _spoken_ms(far[-bytes_of_ms(STEP_MS) :])
     near_power = float(np.mean(near**2)) if near.size else 0.0
     near_dbov = 10 * float(np.log10(near_power / _FULL_SCALE**2 + 1e-9))
-    if near_power == 0.0 or not far.any():
+    far_power = float(np.mean(far**2)) if far.size else 0.0
+    # `_loss_db` is of a projection of `near`, so never less than the distance of the two levels:
+    # of a caller's side that is so quiet the verdict is known without two FFTs (1.5 ms).
+    if near_power * _QUIETER < far_power or far_power == 0.0 or near_power == 0.0:
         return Comparison(0.0, 0, _FLOOR_DB, spoken_ms, near_dbov)
     size = 1 << (2 * far.size - 1).bit_length()
     far_bins = np.fft.rfft(far, size)
@@ -151,9 +157,8 @@ class ProbeLimits:
 
     # A response that stands out by so much is an echo. Unrelated speech reached 12 dB.
     ratio_db: float = 14.0
-    # What is weaker than this is no echo anybody could mistake for speech: near silence
-    # correlates with anything.
-    loss_db_max: float = 45.0
+    # Near silence correlates with anything.
+    loss_db_max: float = LOSS_DB_MAX
     # So much AI speech without one clears a call that never had one ...
     clear_ms: int = 3000
     # ... and so much one that had: double talk hides an echo for seconds.

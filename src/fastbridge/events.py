@@ -33,11 +33,6 @@ class MarkEchoed:
 
 
 @dataclass(frozen=True, slots=True)
-class CarrierStalled:
-    """The carrier's socket takes no more: what was sent last lies unsent, or on the way."""
-
-
-@dataclass(frozen=True, slots=True)
 class CallerFramesLost:
     """The carrier's clock went on without the caller's audio: `count` bytes never came."""
 
@@ -139,6 +134,13 @@ class EchoMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class EarsBehind:
+    """Our own ears are late with their scores, or blind; or they are in time again."""
+
+    is_behind: bool
+
+
+@dataclass(frozen=True, slots=True)
 class InputCommitted:
     """The caller's turn ended: its audio became a conversation item."""
 
@@ -234,7 +236,6 @@ class ToolAnswered:
 Event: TypeAlias = (
     CarrierStarted
     | MarkEchoed
-    | CarrierStalled
     | CallerFramesLost
     | EchoCancelling
     | CallerCleaned
@@ -247,6 +248,7 @@ Event: TypeAlias = (
     | TranscriptHeard
     | SpeechScore
     | EchoMeasured
+    | EarsBehind
     | InputCommitted
     | ResponseCreated
     | ItemAdded
@@ -340,9 +342,13 @@ class SendMark:
 
 @dataclass(frozen=True, slots=True)
 class ClearCarrier:
-    """Empty the carrier's buffer, then send the fence mark that proves it."""
+    """Empty the carrier's buffer, then send the fence mark that proves it.
+
+    `edge`: a mark to be sent right before the clear; "": no mark is out that it could send back.
+    """
 
     fence: str
+    edge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,10 +396,13 @@ class BargeInDecided:
 
     Evidence: `speech_ms` (how long the sound lasted, or has lasted so far), `level` (its loudest
     frame, mean 14-bit amplitude), `probability` (the highest of our own detector, 0 to 1; 0 when
-    only the AI heard it), and what the echo probe knew: `has_echo`, `echo_delay_ms`,
-    `echo_loss_db`. Stages: `onset_ns`, `trigger_ns` (the sound was reported), `silent_ns` (nothing
-    leaves the ring from here; 0: it never fell silent), `confirmed_ns` (the carrier's proof; 0:
-    not yet, `BargeInConfirmed` follows if there was a `clear`), `decided_ns`.
+    only the AI heard it), `is_late` (our own ears were late, or blind, while it was judged), and
+    what the echo probe knew: `has_echo`, `echo_delay_ms`, `echo_loss_db`. Stages: `onset_ns`,
+    `trigger_ns` (the sound was reported), `silent_ns` (nothing leaves the ring from here; 0: it
+    never fell silent), `confirmed_ns` (the carrier's proof; 0: not yet, `BargeInConfirmed` follows
+    if there was a `clear`), `decided_ns`, `told_ns` (the AI was told of a commit that `heard_ms`
+    were heard; 0: not yet, `heard_ms` is what is proven so far, and `BargeInTold` follows unless
+    the call ends).
     """
 
     outcome: str
@@ -416,6 +425,8 @@ class BargeInDecided:
     echo_loss_db: float = 0.0
     silent_ns: int = 0
     confirmed_ns: int = 0
+    told_ns: int = 0
+    is_late: bool = False
 
 
 REASONS: Final = {
@@ -437,7 +448,9 @@ class BargeInConfirmed:
     """The carrier echoed the fence: its buffer is empty since at most one return trip.
 
     `was_decided`: the candidate's decision is out already, without this time in it.
-    `was_audible`: AI audio was reaching the ear when the `clear` was decided.
+    `was_audible`: AI audio was reaching the ear when the `clear` was decided. `onset_ms` and
+    `confirmed_ms` are places on the caller's clock: where the sound began, and how far the caller's
+    audio had come when the echo came between its frames. No stall of the network is in them.
     """
 
     generation: int
@@ -447,6 +460,24 @@ class BargeInConfirmed:
     was_decided: bool = False
     onset_ns: int = 0
     was_audible: bool = False
+    onset_ms: int = 0
+    confirmed_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BargeInTold:
+    """The AI was told how much was heard of the answer that a commit ended, after the decision.
+
+    `is_proven`: the carrier had proved all there is to prove; else an answer was asked for, or
+    the patience was over, and only what was proven by then was told.
+    """
+
+    generation: int
+    candidate: int
+    heard_ms: int
+    decided_ns: int
+    told_ns: int
+    is_proven: bool
 
 
 Command: TypeAlias = (
@@ -467,5 +498,6 @@ Command: TypeAlias = (
     | Noted
     | BargeInHeld
     | BargeInDecided
+    | BargeInTold
     | BargeInConfirmed
 )

@@ -55,6 +55,11 @@ class Histogram:
         return [*found, ("+Inf", running + self.counts[-1])]
 
 
+def score_lateness() -> Histogram:
+    """Return a histogram of how many milliseconds late scores are, exported in seconds."""
+    return Histogram((20, 40, 60, 80, 100, 150, 200, 300, 500, 750, 1_000, 2_000), 1_000)
+
+
 WINDOW_NS: Final = 15 * NS_PER_S
 # Steps of an eighth within each power of two, from 4 us on: 12 % at most.
 _SHIFT: Final = 12

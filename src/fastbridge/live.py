@@ -10,7 +10,8 @@ object with one key. Times are milliseconds since the call began:
 
     {"call": {call_sid, lead_ms, window_frames, mode}}    once, first
     {"s": [t, waiting_ms, window_frames, ahead_ms, heard_ms, speaking, audible, held, level]}
-    {"b": {n, audible, onset, trigger, silent, confirmed, decided, outcome, ...}}  a barge-in
+    {"b": {n, audible, onset, trigger, silent, confirmed, decided, told, outcome, ...}}  a barge-in;
+         onset_at and confirmed_at are places in the caller's audio (ms), which no network bends
     {"w": [t, who, item, text, whole]}      words, if the AI gives any: who is "ai" or "caller"
     {"d": dropped}    messages this viewer was too slow for, so far
     {"end": reason}   last
@@ -24,13 +25,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 from aiohttp import web
 
 from fastbridge.bridge import Bridge
-from fastbridge.events import BargeInConfirmed, BargeInDecided, BargeInHeld, Command
+from fastbridge.events import BargeInConfirmed, BargeInDecided, BargeInHeld, BargeInTold, Command
 from fastbridge.metrics import family_of
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, ms_of_bytes
 from fastbridge.wire.realtime import read_words
@@ -50,6 +51,8 @@ AUDIBLE: Final = 6  # its place in a sample
 _encode = msgspec.json.Encoder().encode
 
 Message = dict[str, Any]
+Told: TypeAlias = BargeInDecided | BargeInHeld | BargeInTold | BargeInConfirmed
+TOLD: Final = (BargeInDecided, BargeInHeld, BargeInTold, BargeInConfirmed)
 
 
 def sample(bridge: Bridge, now_ns: int) -> list[float | int]:
@@ -173,23 +176,32 @@ class Feed:
 
     def performed(self, command: Command, now_ns: int) -> None:
         """Take a command as it is performed; only what barge-ins leave is told."""
-        if isinstance(command, BargeInDecided | BargeInHeld | BargeInConfirmed):
+        if isinstance(command, TOLD):
             try:
                 self._barge_in(command)
             except Exception:  # a picture must not end a call
                 self._office.faults += 1
                 LOG.exception("the live feed could not tell a barge-in", extra={"at": now_ns})
 
-    def _barge_in(self, command: BargeInDecided | BargeInHeld | BargeInConfirmed) -> None:
+    def _barge_in(self, command: Told) -> None:
         known = self._recent.get(command.candidate)
         if known is None:
             known = {"n": command.candidate, "audible": self._was_audible}
             self._recent[command.candidate] = known
+        if isinstance(command, BargeInTold):
+            known |= {"heard_ms": command.heard_ms, "told": self._at(command.told_ns)}
+            self._tell({"b": dict(known)})
+            return
         known["trigger"] = self._at(command.trigger_ns)
         if isinstance(command, BargeInHeld):
             known |= {"onset": self._at(command.onset_ns), "silent": self._at(command.held_ns)}
         elif isinstance(command, BargeInConfirmed):
-            known["confirmed"] = self._at(command.confirmed_ns)
+            known |= {
+                "audible": command.was_audible,
+                "confirmed": self._at(command.confirmed_ns),
+                "onset_at": command.onset_ms,
+                "confirmed_at": command.confirmed_ms,
+            }
         else:
             known |= self._decided(command)
         while len(self._recent) > RECENT_MAX:
@@ -205,10 +217,11 @@ class Feed:
             "label": command.label,
             "source": command.source,
             "speech_ms": command.speech_ms,
-            "heard_ms": command.heard_ms,
             "flushed_ms": command.flushed_bytes // BYTES_PER_MS,
             "rewound_ms": command.rewound_bytes // BYTES_PER_MS,
         }
+        if command.told_ns or command.outcome != "committed":
+            found["heard_ms"] = command.heard_ms  # else it follows, when the AI is told
         for name in ("silent", "confirmed"):
             at_ns = getattr(command, f"{name}_ns")
             if at_ns:

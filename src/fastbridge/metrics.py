@@ -17,7 +17,7 @@ from fastbridge import admission, logs
 from fastbridge._ring import PAGE_BYTES, PagePool
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
-from fastbridge.histogram import Histogram, Recent
+from fastbridge.histogram import Histogram, Recent, score_lateness
 from fastbridge.loop_lag import LoopLag
 from fastbridge.metric_names import BY_NAME, FAMILIES, QUANTILES, Family
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES
@@ -34,6 +34,10 @@ TWILIO: Final = "twilio"
 HEARD: Final = {
     "detector_windows_total": "scored_windows",
     "detector_frames_dropped_total": "dropped_frames",
+    "detector_frames_shed_total": "shed_frames",
+    "detector_probes_shed_total": "shed_probes",
+    "detector_overruns_total": "overruns",
+    "detector_overrun": "is_overrun",
     "detector_rounds_failed_total": "failed_rounds",
     "detector_handlers_failed_total": "failed_handlers",
     "detector_busy_seconds_total": "busy_seconds",
@@ -55,8 +59,8 @@ SPANS: Final = ("made", "exported", "failed", "refused")
 # Counters of `CallCounters` by their own names, and those that are exported under another.
 SAME: Final = (
     *("caller_frames", "bad_deltas", "backlog_full", "frames_sent", "holds", "resumes"),
-    *("flushed_bytes", "truncates", "truncates_refused", "responses", "responses_failed"),
-    "responses_empty",
+    *("decisions_late", "flushed_bytes", "truncates", "truncates_refused", "responses"),
+    *("responses_failed", "responses_empty", "proofs_missed"),
     *("responses_repeated", "responses_dead_at_birth", "requests_lost", "turns_forced"),
     *("answers_retried", "transcripts", "transcripts_failed", "transcripts_late"),
     *("ai_errors_benign", "tool_calls", "tool_calls_unrun", "tool_calls_ignored"),
@@ -115,7 +119,8 @@ class Collector:
     ) -> None:
         """Take what is read.
 
-        `ears` has the attributes of `HEARD`, `journal` those of `KEPT`, `spans` of `SPANS`.
+        `ears` has the attributes of `HEARD` and a histogram `lateness`, `journal` those of `KEPT`,
+        `spans` of `SPANS`.
         """
         self._totals = totals
         self._heartbeat = heartbeat
@@ -124,6 +129,7 @@ class Collector:
         self._lag = lag or LoopLag()
         self._pool = pool
         self._parts = ((ears, HEARD), (journal, KEPT))
+        self._score_lateness: Histogram = getattr(ears, "lateness", None) or score_lateness()
         self._spans = spans
         self._processes = _process_collector()
         self.is_draining = False
@@ -253,6 +259,7 @@ class Collector:
             "ai_connect_seconds": [((), totals.connecting)],
             "tick_lateness_seconds": [((), self._heartbeat.lateness)],
             "loop_lag_seconds": [((), self._lag.histogram)],
+            "detector_score_lateness_seconds": [((), self._score_lateness)],
         }
 
 

@@ -18,15 +18,16 @@ from typing import Final
 
 from fastbridge._clocks import ASSUMED_JITTER_NS, LAGS_KEPT, CarrierClock
 from fastbridge._ring import FULL, STALE, MulawRing
+from fastbridge.ear_proof import EarProof
 from fastbridge.mulaw import (
     FRAME_BYTES,
     NS_PER_MS,
     bytes_of_ms,
     framed_bytes,
-    ms_of_bytes,
 )
 
-MARK_EVERY_BYTES: Final = bytes_of_ms(100)
+# What is heard is known to the mark: the spacing is what the AI's memory may be short by.
+MARK_EVERY_BYTES: Final = bytes_of_ms(60)
 HEAD_MARK_EVERY_BYTES: Final = bytes_of_ms(40)
 HEAD_BYTES: Final = bytes_of_ms(400)
 # An echo later than the lowest lag by more than this is overdue: the carrier lags its model.
@@ -36,6 +37,9 @@ STALL_NS: Final = 60 * NS_PER_MS
 # An echo overdue by more than this is lost: it is no longer waited for.
 ECHO_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 MARKS_MAX: Final = 256
+# A call is cut off when its carrier stands still for 5 s: one of which no mark ever came back in
+# so long sends none back, and its model is all that is known of the ear.
+MARKLESS_NS: Final = 6_000 * NS_PER_MS
 # A resume goes back to a quiet frame, at most this much before the heard position.
 BACK_UP_BYTES: Final = bytes_of_ms(120)
 ITEMS_MAX: Final = 256
@@ -70,19 +74,8 @@ class Item:
         return self.spans[-1][1] if self.spans else 0
 
 
-@dataclass(frozen=True, slots=True)
-class HeardItem:
-    """How much of an item reached the ear when the playout was flushed."""
-
-    item_id: str
-    response_id: str
-    heard_bytes: int
-    received_bytes: int
-
-    @property
-    def heard_ms(self) -> int:
-        """Return whole milliseconds heard, rounded down: a truncate may never exceed the audio."""
-        return ms_of_bytes(self.heard_bytes)
+Cut = tuple[Item, bool]
+"""An item that a flush ended, and whether more of it was to come."""
 
 
 @dataclass(slots=True)
@@ -96,6 +89,7 @@ class Mark:
     due_ns: int
     is_fence: bool = False
     is_tail: bool = False
+    is_edge: bool = False
 
 
 class Playout:
@@ -128,9 +122,6 @@ class Playout:
         self.marks_unknown = 0
         self.marks_overflowed = 0
         self.marks_lost = 0
-        self._is_echo_missing = False
-        # The carrier's socket stood still when so many wire bytes were written; -1: long past.
-        self._stalled_wire_bytes = -1
         # The latest beat, and when our own loop last stood still: from, to.
         self._beat_ns = now_ns
         self._stall = (0, 0)
@@ -147,7 +138,6 @@ class Playout:
         self._items: dict[str, Item] = {}
         self._marks: deque[Mark] = deque()
         self._runs: deque[tuple[int, int, int]] = deque()
-        self._confirmed = 0
         self._heard = 0
         self._last_writer = ""
         self._open: set[str] = set()
@@ -156,17 +146,20 @@ class Playout:
         self._talk_bytes = 0
         self._mark_due: Mark | None = None
         self._dry_counted = True
-        # Marks of older segments up to this wire byte were played before the clear arrived.
-        self._cleared_segment = -1
-        self._cleared_wire_bytes = 0
         self._sent = 0
         # Positions that must never leave again: below the latest flush, and whatever was queued of
         # a response that had brought audio before it. Born: the generation of its first audio.
         self._dead_until = 0
         self._dead_spans: list[tuple[int, int]] = []
         self._births: dict[str, int] = {}
-        # Where the current segment began, and the one before it: heard whatever their marks say.
-        self._base = self._base_before = 0
+        # Heard for certain: a mark of its own segment came back before any clear was written. And
+        # what is proven beyond that at the latest clear, with the mark right before it.
+        self._began_ns = now_ns
+        self._proven = 0
+        self.proof = EarProof(-1, 0, is_awaited=False)
+        self.edge = ""
+        # What the ledger takes for heard of the latest answer that was cut, until the AI is told.
+        self._believed = 0
 
     # ----------------------------------------------------------------- the AI's side
 
@@ -274,9 +267,8 @@ class Playout:
         self._unmarked_bytes += size
         # The end of what there is may be the last that is known of the ear for a while.
         readable = self.ring.readable_bytes
-        is_dense = self._talk_bytes <= HEAD_BYTES or readable < FRAME_BYTES
-        spacing = HEAD_MARK_EVERY_BYTES if is_dense else MARK_EVERY_BYTES
-        if self._unmarked_bytes >= spacing or readable == 0:
+        spacing = HEAD_MARK_EVERY_BYTES if self._talk_bytes <= HEAD_BYTES else MARK_EVERY_BYTES
+        if self._unmarked_bytes >= spacing or readable < FRAME_BYTES:
             self._mark_due = self._mark()
             self._mark_due.is_tail = readable == 0
 
@@ -292,14 +284,16 @@ class Playout:
         start_wire, start, length = self._runs[-1]
         return start + length == position and start_wire + length == wire
 
-    def _mark(self, *, is_fence: bool = False) -> Mark:
+    def _mark(self, *, is_fence: bool = False, is_edge: bool = False) -> Mark:
         """Make a mark behind everything written so far and remember it until its echo."""
         self._unmarked_bytes = 0
         position = self.ring.read_position
         # A resume reaches the fence's position again: the name must tell the two apart.
-        name = f"g{self.generation}s{self.segment}{'f' * is_fence}:{position}"
+        kind = "f" * is_fence + "e" * is_edge
+        name = f"g{self.generation}s{self.segment}{kind}:{position}"
         due_ns = self.clock.dry_ns()
         mark = Mark(name, self.segment, position, self.clock.sent_wire_bytes, due_ns, is_fence)
+        mark.is_edge = is_edge
         if len(self._marks) >= MARKS_MAX:
             self._marks.popleft()
             self.marks_overflowed += 1
@@ -317,28 +311,32 @@ class Playout:
         mark, self._mark_due = self._mark_due, None
         return None if mark is None else mark.name
 
-    def mark_echoed(self, name: str, now_ns: int) -> Mark | None:
+    def mark_echoed(self, name: str, now_ns: int, caller_frames: int = 0) -> Mark | None:
         """Take a mark that came back; return it, or None when it means nothing.
 
-        A mark of an older segment was returned by a `clear` (or crossed it): it is never counted
-        as played. A fence proves that the clear has been carried out.
+        A mark of an older segment was returned by a `clear` (or crossed it): by itself it is never
+        counted as played. A fence proves that the clear has been carried out.
+
+        `caller_frames`: how many frames of the caller the carrier has sent in front of it.
         """
         mark = next((m for m in self._marks if m.name == name), None)
         if mark is None:
             self.marks_unknown += 1
+            self.proof.stranger(caller_frames)
             return None
         while self._marks[0] is not mark:
             self._marks.popleft()
         self._marks.popleft()
-        self._is_echo_missing = False
         if mark.segment != self.segment:
-            self._count_crossed(mark, now_ns)
+            if mark.segment == self.proof.segment and not mark.is_fence:
+                self.proof.mark(mark.position, caller_frames, is_edge=mark.is_edge)
+            self.marks_ignored += not mark.is_fence
             return None
         self.clock.learn(now_ns - mark.due_ns - self._unread_ns(mark, now_ns))
-        if mark.wire_bytes > self._stalled_wire_bytes:
-            self._stalled_wire_bytes = -1
-        if not mark.is_fence:
-            self._confirmed = max(self._confirmed, min(mark.position, self._sent))
+        if mark.is_fence:
+            self.proof.fence()
+        else:
+            self._proven = max(self._proven, min(mark.position, self._sent))
         return mark
 
     def beat(self, now_ns: int) -> None:
@@ -375,73 +373,7 @@ class Playout:
                 return 0
             self._marks.popleft()
             self.marks_lost += 1
-            self._is_echo_missing = True
         return 0
-
-    def stalled(self) -> None:
-        """Take note that the carrier's socket takes no more: the model runs ahead of the ear.
-
-        It does until the echo of a mark that is written later.
-        """
-        self._stalled_wire_bytes = self.clock.sent_wire_bytes
-
-    def _is_model_ahead(self, now_ns: int) -> bool:
-        """Say whether the model may be ahead of the truth: only marks count then."""
-        is_known_late = self._is_echo_missing or self._stalled_wire_bytes >= 0
-        return self._overdue_ns(now_ns) > 0 or is_known_late
-
-    def _freeze_heard(self, now_ns: int) -> int:
-        """Return, and keep, the heard position at a clear: only what is beyond doubt.
-
-        While the model runs ahead of the truth, only marks count.
-        """
-        heard = self.heard_position(now_ns)
-        if self._is_model_ahead(now_ns):
-            heard = self._heard = min(heard, max(self._confirmed, self._base))
-        return heard
-
-    def _count_crossed(self, mark: Mark, now_ns: int) -> None:
-        """Count a mark that crossed a clear: played only if the model allows it, else cleared.
-
-        One that is late was held up on its way there, and came back by the clear behind it.
-        """
-        if mark.is_fence:
-            return  # its own clear was carried out, and the next one too: no audio stood before it
-        is_on_time = not self._is_late(mark, now_ns)
-        is_latest = mark.segment == self._cleared_segment == self.segment - 1
-        if (
-            is_latest
-            and is_on_time
-            and mark.wire_bytes <= self._cleared_wire_bytes
-            and self.ring.is_held
-        ):
-            self._confirmed = max(self._confirmed, min(mark.position, self._sent))
-            self._heard = max(self._heard, self._confirmed)
-        else:
-            self.marks_ignored += 1
-            if is_latest and not is_on_time:
-                self._doubt()
-
-    def _doubt(self) -> None:
-        """Take back what a hold believed of the ear: a mark should have come before its fence.
-
-        The audio was held up on the way, before anyone could know; only marks count from here.
-        """
-        if self.ring.is_held:
-            self._base = max(self._confirmed, self._base_before)
-            self._heard = min(self._heard, self._base)
-
-    def _doubt_missing(self, now_ns: int) -> None:
-        """Look for marks before the hold's clear that should have come and did not."""
-        for mark in self._marks:
-            if mark.segment == self._cleared_segment and self._is_late(mark, now_ns):
-                self._doubt()
-
-    def _is_late(self, mark: Mark, now_ns: int) -> bool:
-        """Say whether an echo is, or would be, later now than the way back explains."""
-        jitter_ns = self.clock.jitter_ns if self.clock.has_lags else 0
-        waited_ns = now_ns - mark.due_ns - self._unread_ns(mark, now_ns)
-        return waited_ns > self.clock.lowest_lag_ns + ECHO_SLACK_NS + jitter_ns
 
     def _count_underrun(self, now_ns: int) -> None:
         """Count once when the carrier ran dry although a response still brings audio."""
@@ -456,7 +388,7 @@ class Playout:
     def heard_position(self, now_ns: int) -> int:
         """Return the position up to which the caller has heard the AI, never too far."""
         wire = self.clock.played(now_ns - self.clock.ear_delay_ns)
-        self._heard = max(self._heard, self._confirmed, self._position_of(wire))
+        self._heard = max(self._heard, self._proven, self._position_of(wire))
         return self._heard
 
     def look(self, now_ns: int) -> tuple[int, int, int]:
@@ -467,7 +399,7 @@ class Playout:
         For whoever looks on: a look may not change what a replay of the call would find.
         """
         wire = self.clock.played(now_ns - self.clock.ear_delay_ns)
-        heard = max(self._heard, self._confirmed)
+        heard = max(self._heard, self._proven)
         if self._runs:
             begun = (run for run in reversed(self._runs) if run[0] <= wire)
             start_wire, start, length = next(begun, self._runs[0])
@@ -487,7 +419,7 @@ class Playout:
     @property
     def position_heard(self) -> int:
         """Return the position up to which was heard, as last looked at; asking moves nothing."""
-        return max(self._heard, self._confirmed)
+        return max(self._heard, self._proven)
 
     @property
     def heard_bytes(self) -> int:
@@ -505,6 +437,8 @@ class Playout:
         out, and not lost, the talkspurt is not over.
         """
         written = self.ring.write_position
+        if self.ring.is_held:
+            return written > self.proof.position
         # Nothing is heard that was not sent: what was never sent needs no look at the clock.
         if written > self._sent or (
             written > self._heard and written > self.heard_position(now_ns)
@@ -576,28 +510,23 @@ class Playout:
     def hold(self, now_ns: int) -> Mark:
         """Send nothing more; return the fence that belongs behind the carrier's `clear`.
 
-        The heard position freezes; marks that were under way to us and that the model allows may
-        still raise it, until the fence.
+        Where the ear is freezes as the model has it; a resume goes by what is proven by then.
         """
-        self._base_before = self._base
-        self._base = self._freeze_heard(now_ns)
-        jitter_ns = self.clock.jitter_ns if self.clock.has_lags else 0
-        self._cleared_segment = self.segment
-        self._cleared_wire_bytes = self.clock.played(now_ns - jitter_ns)
-        if self._is_model_ahead(now_ns):
-            self._cleared_wire_bytes = 0  # the model runs ahead of the truth: no mark is believed
+        self.heard_position(now_ns)
+        self._prove(now_ns)
         self.ring.hold()
         self.holds += 1
         self.segment += 1
         self._forget_sent(now_ns)
         return self.fence(now_ns)
 
-    def resume(self, now_ns: int) -> int:
+    def resume(self) -> int:
         """Go on where the ear was, a little earlier at a quiet frame; return bytes stepped back.
 
-        Not one sample is missing; at most `BACK_UP_BYTES` beyond the heard position repeat.
+        The ear was where it is proven to have been. Not one sample is missing; at most
+        `BACK_UP_BYTES` before that position repeat.
         """
-        self._doubt_missing(now_ns)
+        self._heard = self.proof.position
         unheard = self.ring.read_position - self._heard
         if unheard <= 0 and self.ring.write_position == self.ring.read_position:
             return self.ring.resume(0)  # everything was heard: nothing goes on
@@ -619,6 +548,20 @@ class Playout:
         self.ring.rewind((len(frames) - quiet) * FRAME_BYTES)
         return quiet * FRAME_BYTES
 
+    def _prove(self, now_ns: int) -> None:
+        """Begin to prove where the ear is when the clear that is due now arrives.
+
+        Its edge goes right before it, if marks are out that it may send back.
+        """
+        # A proof that a resume or a new segment has ended: what it found stays found.
+        self._proven = max(self._proven, self.proof.position)
+        last = self._marks[-1] if self._marks else None
+        is_awaited = last is not None and last.segment == self.segment and self._talk_bytes > 0
+        self.edge = self._mark(is_edge=True).name if is_awaited else ""
+        if not self.clock.has_lags and now_ns - self._began_ns > MARKLESS_NS:
+            self._proven = self._heard
+        self.proof = EarProof(self.segment, self._proven, is_awaited=is_awaited)
+
     def _forget_sent(self, now_ns: int) -> None:
         """Behind a clear the carrier has nothing: a new talkspurt begins with the next frame."""
         self.clock.clear(now_ns)
@@ -627,22 +570,21 @@ class Playout:
         self._unmarked_bytes = 0
         self._talk_bytes = 0
 
-    def flush(self, now_ns: int) -> tuple[int, list[HeardItem]]:
-        """Empty ring and backlog at once; return bytes flushed and every item not fully heard.
+    def flush(self, now_ns: int) -> tuple[int, list[Cut]]:
+        """Empty ring and backlog at once; return bytes flushed, and every item of the ledger.
+
+        With each item, whether more of it was to come. `proof` tells what was heard of them.
 
         The generation rises, and the segment unless a hold has cleared the carrier already;
         positions go on where the flushed bytes ended.
         """
         was_held = self.ring.is_held
-        if was_held:
-            self._doubt_missing(now_ns)
-        heard = self._heard if was_held else self._freeze_heard(now_ns)
-        # An open item whose received audio was all heard is cut too: more of it is on its way.
-        cut = [
-            HeardItem(item.item_id, item.response_id, item.bytes_before(heard), item.received_bytes)
-            for item in self._items.values()
-            if item.end > heard or self._newest_open.get(item.response_id) == item.item_id
-        ]
+        heard = self.heard_position(now_ns)
+        if not was_held:
+            self._prove(now_ns)
+        still_open = set(self._newest_open.values())
+        cut = [(item, item.item_id in still_open) for item in self._items.values()]
+        self._believed = heard
         flushed = self.ring.flush()
         self._epoch = self.ring.begin()
         self.generation += 1
@@ -652,14 +594,17 @@ class Playout:
         self._newest_open.clear()
         self._open.clear()
         self._last_writer = ""
-        self._is_echo_missing = False
         self.never_heard_bytes += self.ring.write_position - heard
         self._dead_until = self.ring.write_position
         self._dead_spans = [(0, self._dead_until)]
         # Whatever was not heard never will be: the ear is as far as the ring.
-        self._confirmed = self._heard = self._sent = self.ring.write_position
-        self._base = self._base_before = self._heard
+        self._proven = self._heard = self._sent = self.ring.write_position
         return flushed, cut
+
+    def told(self, position: int) -> None:
+        """Let the ledger say of the latest cut answer what the AI was told: heard up to there."""
+        self.never_heard_bytes += self._believed - position
+        self._believed = position
 
     def fence(self, now_ns: int) -> Mark:
         """Make the mark that goes right behind a `clear`: its echo proves the clear."""
@@ -668,4 +613,4 @@ class Playout:
         return mark
 
 
-__all__ = ["FULL", "LAGS_KEPT", "STALE", "CarrierClock", "HeardItem", "Item", "Mark", "Playout"]
+__all__ = ["FULL", "LAGS_KEPT", "STALE", "Cut", "Item", "Mark", "Playout"]

@@ -155,7 +155,10 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         "bridge",
         lambda e: f"the echo canceller {'works' if e['is_on'] else 'stops'}",
     ),
-    "CarrierStalled": ("fault", lambda _: "the carrier's socket takes no more"),
+    "EarsBehind": (
+        "bridge",
+        lambda e: f"our own ears are {'late' if e['is_behind'] else 'in time again'}",
+    ),
     "EchoMeasured": (
         "bridge",
         lambda e: (
@@ -180,6 +183,13 @@ _TEXTS: Final[dict[str, tuple[str, Callable[[dict[str, Any]], str]]]] = {
         lambda e: (
             f"{e['outcome']} ({e['reason']}), {_ms(e['decided_ns'] - e['onset_ns'])} after the"
             f" onset; {e['flushed_bytes'] // BYTES_PER_MS} ms flushed"
+        ),
+    ),
+    "BargeInTold": (
+        "barge-in",
+        lambda e: (
+            f"the AI is told that {e['heard_ms']} ms were heard,"
+            f" {_ms(e['told_ns'] - e['decided_ns'])} after the decision"
         ),
     ),
     "BargeInConfirmed": (

@@ -12,6 +12,7 @@ time; levels are mean absolute amplitudes of a frame in G.711's 14 bits (`measur
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
@@ -33,6 +34,9 @@ __all__ = [
 
 SCORE_WINDOW_MS: Final = 32
 """What one `SpeechScore` has looked at: 256 samples at 8 kHz."""
+SCORES_LATE_MS: Final = 300
+"""Our own ears are late when nothing of the last so many milliseconds was scored."""
+SPELLS_KEPT: Final = 16
 
 
 class Stage(StrEnum):
@@ -50,7 +54,8 @@ class Spurt:
 
     `began_ms` is the estimated onset; `ended_ms` the last of the sound heard so far, hangover
     excluded. `was_sure` says for an ended sound whether it ever got there. `peak` is the highest
-    probability (0..1), for the energy detector level over noise on the same scale.
+    probability (0..1), for the energy detector level over noise on the same scale. `is_by_level`:
+    scores were late, so loudness alone ended it; `was_sure` says nothing then.
     """
 
     stage: Stage
@@ -59,6 +64,7 @@ class Spurt:
     ended_ms: int
     was_sure: bool
     peak: float
+    is_by_level: bool = False
 
     @property
     def sound_ms(self) -> int:
@@ -83,6 +89,14 @@ class Rules(Protocol):
     @property
     def lasted_ms(self) -> int:
         """How long the present sound is known to have lasted; 0 in none."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether scores of the present sound are late: what is known of it is its loudness."""
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether something was loud within the hangover, speech or not."""
 
     def level(self, level: int, at_ms: int) -> Spurt | None:
         """Take the level of the frame that ended at `at_ms`; every frame of the call comes here."""
@@ -130,8 +144,8 @@ class SileroLimits:
     # The end is put back to the last loud frame, at most so far.
     tail_ms: int = 320
     # With no score for this long (the detector's thread is behind) the level alone decides
-    # whether a sound goes on.
-    scores_late_ms: int = 300
+    # whether a sound goes on; but not while `is_catching_up`.
+    scores_late_ms: int = SCORES_LATE_MS
 
 
 def limits_from(hold_on_probability: float) -> SileroLimits:
@@ -147,6 +161,35 @@ def limits_from(hold_on_probability: float) -> SileroLimits:
     )
 
 
+class Spells:
+    """When it was loud of late: runs of loud frames with less than `gap_ms` between them."""
+
+    __slots__ = ("_began_ms", "_earlier", "end_ms", "gap_ms")
+
+    def __init__(self, gap_ms: int) -> None:
+        self.gap_ms = gap_ms
+        self.end_ms = -gap_ms
+        self._began_ms = -gap_ms
+        self._earlier: deque[tuple[int, int]] = deque(maxlen=SPELLS_KEPT)
+
+    def loud(self, at_ms: int) -> None:
+        """Take a loud frame that ended at `at_ms`."""
+        began_ms = at_ms - FRAME_MS
+        if began_ms - self.end_ms >= self.gap_ms:
+            self._earlier.append((self._began_ms, self.end_ms))
+            self._began_ms = began_ms
+        self.end_ms = at_ms
+
+    def end_of(self, at_ms: int) -> int:
+        """Return when the spell around a moment ended, or `at_ms` when it was quiet then."""
+        if at_ms > self._began_ms - self.gap_ms:
+            return max(self.end_ms, at_ms)
+        for began_ms, end_ms in reversed(self._earlier):
+            if at_ms > began_ms - self.gap_ms:
+                return max(end_ms, at_ms)
+        return at_ms
+
+
 class SileroRules:
     """Talkspurts from the network's probabilities."""
 
@@ -158,9 +201,11 @@ class SileroRules:
         "_loudness",
         "_peak",
         "_score_ms",
+        "_spells",
         "_stage",
         "_streak",
         "_was_sure",
+        "is_catching_up",
         "is_guarded",
         "limits",
     )
@@ -170,9 +215,12 @@ class SileroRules:
         self.limits = limits or SileroLimits()
         self._loudness = Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
         self.is_guarded = False
+        # Set by the call: what is not scored yet came in one go, so its scores are not late.
+        self.is_catching_up = False
         self._bar = 0.0
         self._bar_ms = 0
         self._score_ms = 0
+        self._spells = Spells(self.limits.hangover_ms)
         self.reset()
 
     @property
@@ -186,9 +234,25 @@ class SileroRules:
         return self._peak
 
     @property
+    def scored_ms(self) -> int:
+        """Return how far the network has looked, on the caller's clock."""
+        return self._score_ms
+
+    @property
     def lasted_ms(self) -> int:
         """Return how long the present sound is known to have lasted."""
         return max(self._sounded_ms() - self._began_ms, 0)
+
+    @property
+    def is_late(self) -> bool:
+        """Say whether the scores of the present sound are late."""
+        is_behind = self._bar_ms - self._score_ms >= self.limits.scores_late_ms
+        return is_behind and self._stage is not Stage.QUIET and not self.is_catching_up
+
+    @property
+    def is_noisy(self) -> bool:
+        """Say whether something was loud within the hangover."""
+        return self._bar_ms - self._spells.end_ms < self.limits.hangover_ms
 
     @property
     def bar(self) -> float:
@@ -216,11 +280,15 @@ class SileroRules:
             self._relax(at_ms)
         self._bar_ms = at_ms
         self._loudness.hear(level, at_ms)
+        if self._loudness.is_loud:
+            self._spells.loud(at_ms)
         if self._stage is Stage.QUIET or at_ms - self._score_ms < self.limits.scores_late_ms:
             return None
-        if self._loudness.is_loud:
-            self._last_ms = at_ms
-        return self._end_if_over(at_ms)
+        if self.is_catching_up:
+            return None
+        # Not the frame of this moment: it may be a dip between two words.
+        self._last_ms = self._spells.end_of(self._last_ms)
+        return self._end_if_over(at_ms, is_by_level=True)
 
     def _relax(self, at_ms: int) -> None:
         if at_ms > self._bar_ms:
@@ -244,12 +312,14 @@ class SileroRules:
             self._began_ms = self._onset(at_ms)
             self._stage, self._was_sure, self._peak = Stage.SUSPECTED, False, 0.0
             self._last_ms = at_ms
+            if self.is_late:
+                self._last_ms = self._spells.end_of(at_ms)  # so much of it is known already
             changed = Stage.SUSPECTED
         else:
             changed = Stage.QUIET
         self._peak = max(self._peak, probability)
         if self._goes_on(at_ms, probability):
-            self._last_ms = at_ms
+            self._last_ms = max(self._last_ms, at_ms)
         if self._streak >= limits.sure_windows and self._stage is not Stage.SURE:
             self._stage, self._was_sure = Stage.SURE, True
             changed = Stage.SURE
@@ -271,10 +341,11 @@ class SileroRules:
         rose_ms = self._loudness.began_ms
         return min(max(rose_ms, window_ms - self.limits.back_ms, 0), max(window_ms, 0))
 
-    def _end_if_over(self, at_ms: int) -> Spurt | None:
+    def _end_if_over(self, at_ms: int, *, is_by_level: bool = False) -> Spurt | None:
         if at_ms - self._last_ms < self.limits.hangover_ms:
             return None
-        ended = self._spurt(Stage.ENDED, at_ms, max(self._sounded_ms(), self._began_ms))
+        ended_ms = max(self._sounded_ms(), self._began_ms)
+        ended = self._spurt(Stage.ENDED, at_ms, ended_ms, is_by_level=is_by_level)
         self.reset()
         return ended
 
@@ -284,8 +355,11 @@ class SileroRules:
         is_near = self._last_ms - self.limits.tail_ms <= loud_ms < self._last_ms
         return loud_ms if is_near else self._last_ms
 
-    def _spurt(self, stage: Stage, at_ms: int, ended_ms: int) -> Spurt:
-        return Spurt(stage, at_ms, self._began_ms, ended_ms, self._was_sure, self._peak)
+    def _spurt(
+        self, stage: Stage, at_ms: int, ended_ms: int, *, is_by_level: bool = False
+    ) -> Spurt:
+        sure, peak = self._was_sure, self._peak
+        return Spurt(stage, at_ms, self._began_ms, ended_ms, sure, peak, is_by_level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +423,16 @@ class EnergyRules:
         """Return how long the present sound is known to have lasted."""
         is_sound = self._stage is not Stage.QUIET
         return max(self._loudness.loud_ms - self._began_ms, 0) if is_sound else 0
+
+    @property
+    def is_late(self) -> bool:
+        """Say that loudness is never late: it is known with the frame."""
+        return False
+
+    @property
+    def is_noisy(self) -> bool:
+        """Say whether something is heard: this detector hears nothing else."""
+        return self._stage is not Stage.QUIET
 
     @property
     def bar(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 
 class State(StrEnum):
@@ -107,6 +107,10 @@ class Doubt:
 TABLES: Final = {"reversible": REVERSIBLE, "instant": INSTANT, "server": INSTANT}
 
 
+End: TypeAlias = tuple[int, int]
+"""An end of a sound: when it came (monotonic ns), and where on the caller's clock (ms)."""
+
+
 @dataclass(slots=True)
 class Candidate:
     """One sound of the caller that is being judged; times are monotonic nanoseconds.
@@ -116,17 +120,27 @@ class Candidate:
     names of it, `written` those of them whose transcript has come. `level` and `probability` are
     the evidence, `reason` why it was decided as it was, `silent_ns` and `confirmed_ns` its stages;
     `was_audible`: AI audio was reaching the ear when it fell silent. A sound with pauses:
-    `again_ns` is when its latest part began, `earlier_ms` what came before.
+    `again_ns` is when its latest part began, `earlier_ms` what came before. `was_late`: our own
+    ears were late, or blind, while it was judged; `stopped` is its end as the AI told it,
+    `doubted_end` as our own ears heard it too late to be sure that nothing followed: when, and
+    where on the caller's clock.
+
+    How long it lasted is a matter of the caller's clock (`onset_ms`, `again_ms`, `ended_ms`:
+    milliseconds of caller audio), never of arrival: after a stall of the network a second of sound
+    comes in one go.
     """
 
     onset_ns: int
     trigger_ns: int
     is_local: bool
+    onset_ms: int = 0
     items: set[str] = field(default_factory=set)
     is_held: bool = False
     is_parked: bool = False
     ended_ns: int = 0
+    ended_ms: int = 0
     again_ns: int = 0
+    again_ms: int = 0
     earlier_ms: int = 0
     speech_ms: int = 0
     deadline_ns: int = 0
@@ -140,8 +154,21 @@ class Candidate:
     silent_ns: int = 0
     confirmed_ns: int = 0
     was_audible: bool = False
+    was_late: bool = False
+    stopped: End | None = None
+    doubted_end: End | None = None
+
+    @property
+    def is_ai_judged(self) -> bool:
+        """Say whether the AI's reports end it: our own ears did not hear it, or heard it late."""
+        return not self.is_local or (self.was_late and bool(self.items))
 
     @property
     def begun_ns(self) -> int:
-        """Return when its latest part began."""
+        """Return when its latest part began to arrive."""
         return self.again_ns or self.onset_ns
+
+    @property
+    def begun_ms(self) -> int:
+        """Return where its latest part began on the caller's clock."""
+        return self.again_ms if self.again_ns else self.onset_ms

@@ -21,6 +21,7 @@ from fastbridge.decision_record import decision_fields
 from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
+    BargeInTold,
     Command,
     Event,
     RequestResponse,
@@ -160,6 +161,8 @@ class CallTrace:
             self._decided(command, now_ns)
         elif isinstance(command, BargeInConfirmed):
             self._confirmed(command)
+        elif isinstance(command, BargeInTold):
+            self._told(command)
         elif isinstance(command, RunTool):
             self._run(command, now_ns)
 
@@ -239,6 +242,12 @@ class CallTrace:
             self._barge_ins[one.candidate] = span  # the carrier's proof follows
         else:
             self._end(span, one.decided_ns)
+
+    def _told(self, told: BargeInTold) -> None:
+        span = self._barge_ins.get(told.candidate)
+        if span is not None:
+            span.set_attribute("heard_ms", told.heard_ms)
+            span.add_event("told", timestamp=self.traces.wall_ns(told.told_ns))
 
     def _confirmed(self, proof: BargeInConfirmed) -> None:
         span = self._barge_ins.pop(proof.candidate, None)

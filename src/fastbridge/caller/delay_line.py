@@ -95,14 +95,18 @@ class DelayLine(Generic[Message]):
         if len(self._messages) == 1:
             self._alarm.set(self._last_due_ns)
 
+    def pass_time(self, to_ns: int) -> None:
+        """Deliver what is due by `to_ns`, for who looks before the timer rings."""
+        while self._messages and self._messages[0][0] <= to_ns:
+            due_ns, message = self._messages.popleft()
+            self._deliver(message, due_ns)
+
     def close(self) -> None:
         """Forget what is under way."""
         self._messages.clear()
         self._alarm.cancel()
 
     def _arrive(self, now_ns: int) -> None:
-        while self._messages and self._messages[0][0] <= now_ns:
-            due_ns, message = self._messages.popleft()
-            self._deliver(message, due_ns)
+        self.pass_time(now_ns)
         if self._messages:
             self._alarm.set(self._messages[0][0])

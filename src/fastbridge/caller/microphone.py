@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from fastbridge.caller.measures import ONSET_SILENCE_MS, loud_frames
-from fastbridge.caller.plan import AfterTalkspurt, AtSecond, IntoTalkspurt, Utterance
+from fastbridge.caller.plan import AfterTalkspurt, AtSecond, IntoTalkspurt, Utterance, WhenTrue
 from fastbridge.caller.record import Spoken
 from fastbridge.mulaw import FRAME_BYTES, NS_PER_MS, SILENCE_FRAME
 from fastbridge.worlds.carrier_playout import GAP_MS
@@ -22,6 +22,7 @@ class Microphone:
         self._started_ns = started_ns
         self._frames: deque[tuple[bytes, bool]] = deque()  # (frame, is it loud) being spoken
         self._loud_ns: int | None = None
+        self._true_since_ns: int | None = None
 
     @property
     def has_said_all(self) -> bool:
@@ -49,8 +50,16 @@ class Microphone:
             mulaw[at : at + FRAME_BYTES].ljust(FRAME_BYTES, SILENCE_FRAME[:1])
             for at in range(0, len(mulaw), FRAME_BYTES)
         ]
+        self._true_since_ns = None
         self._frames.extend(zip(frames, loud_frames(mulaw), strict=True))
         self.spoken.append(Spoken(utterance.label, begun_ns=now_ns, ended_ns=now_ns))
+
+    def _is_true_for(self, start: WhenTrue, wait_ns: int, now_ns: int) -> bool:
+        if not start.is_true():
+            self._true_since_ns = None
+        elif self._true_since_ns is None:
+            self._true_since_ns = now_ns
+        return self._true_since_ns is not None and now_ns - self._true_since_ns >= wait_ns
 
     def _is_due(self, now_ns: int, talkspurts: Sequence[Talkspurt]) -> bool:
         start = self._waiting[0].start
@@ -65,4 +74,6 @@ class Microphone:
                 is_over = spurt.is_cut or len(talkspurts) > number
                 is_over = is_over or now_ns - spurt.end_ns >= GAP_MS * NS_PER_MS
                 return is_over and now_ns >= spurt.end_ns + wait_ns
+            case WhenTrue():
+                return self._is_true_for(start, wait_ns, now_ns)
         return False

@@ -45,7 +45,19 @@ class AfterTalkspurt:
     seconds: float
 
 
-Start = AtSecond | IntoTalkspurt | AfterTalkspurt
+@dataclass(frozen=True, slots=True)
+class WhenTrue:
+    """Speak once `is_true()` has been so for `seconds` at a stretch; asked at every tick of 20 ms.
+
+    For who knows more than an ear does: a caller who waits for the whole of an answer cannot tell
+    a pause in it from its end. Must not block.
+    """
+
+    is_true: Callable[[], bool]
+    seconds: float = 0.0
+
+
+Start = AtSecond | IntoTalkspurt | AfterTalkspurt | WhenTrue
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 Two tasks (reader, writer); everything timed is an `Alarm` on an absolute monotonic deadline.
 The ear plays what arrives half a round trip after it was received here; marks and the caller's
-audio take the other half back, in one order.
+audio take the other half back, in one order. Every time in a record is when something fell due,
+not when this program got to it: on a busy machine what is late leaves at once, and the delay
+behind it makes up for as much of that as it is long.
 """
 
 from __future__ import annotations
@@ -196,37 +198,53 @@ class SimulatedCall:
         await socket.close()
 
     def _on_tick(self, now_ns: int) -> None:
-        """Let 20 ms leave the mouth; catch up when this machine was late, as a carrier would."""
-        record = self.record
-        while (due_ns := record.started_ns + (self._ticks + 1) * FRAME_NS) <= now_ns:
-            late_ns = now_ns - due_ns
-            record.tick_lateness_max_ns = max(record.tick_lateness_max_ns, late_ns)
-            record.late_ticks += late_ns > FRAME_NS
-            self._speak(due_ns, now_ns)
-            self._ticks += 1
-        self._advance(now_ns)
-        talkspurts = talkspurts_of(record.ear.runs, GAP_MS)
-        self._watch.look(talkspurts, now_ns)
+        """Let 20 ms leave the mouth, look at the ear, and think about hanging up."""
+        self._catch_up(now_ns)
+        if self._is_over:
+            return  # what was on its way was the bridge's close
+        self._watch.look(talkspurts_of(self.record.ear.runs, GAP_MS), now_ns)
         if self._plan.on_tick is not None:
             self._plan.on_tick(now_ns)
         if why := self._why_hang_up(now_ns):
             self._hang_up(why, now_ns)
         else:
-            self._tick.set(due_ns)
+            self._tick.set(self._next_tick_ns)
 
-    def _speak(self, due_ns: int, now_ns: int) -> None:
+    @property
+    def _next_tick_ns(self) -> int:
+        return self.record.started_ns + (self._ticks + 1) * FRAME_NS
+
+    def _catch_up(self, now_ns: int) -> None:
+        """Let mouth and carrier be as far as now, one tick after the other, however late."""
         record = self.record
+        while (due_ns := self._next_tick_ns) <= now_ns and not self._is_over:
+            late_ns = now_ns - due_ns
+            record.tick_lateness_max_ns = max(record.tick_lateness_max_ns, late_ns)
+            record.late_ticks += late_ns > FRAME_NS
+            self._speak(due_ns)
+            self._ticks += 1
         self._advance(now_ns)
-        frame = self._microphone.frame(now_ns, talkspurts_of(record.ear.runs, GAP_MS))
+
+    def _speak(self, due_ns: int) -> None:
+        """Let one frame leave the mouth when it was due, however late this machine is.
+
+        A caller's mouth and the carrier have clocks of their own: a sound has no hole, and no
+        second onset, because the program that plays it stood still. What is late leaves at once.
+        """
+        record = self.record
+        self._advance(due_ns)
+        if self._is_over:
+            return
+        frame = self._microphone.frame(due_ns, talkspurts_of(record.ear.runs, GAP_MS))
         if frame is not None:
-            record.mouth.append((due_ns, frame))  # late ticks would overlap in a recording
-            self._sound_ns = now_ns
-        self._tell_what_is_said(now_ns)
+            record.mouth.append((due_ns, frame))
+            self._sound_ns = due_ns
+        self._tell_what_is_said(due_ns)
         if self._outgoing.qsize() >= UNREAD_FRAMES_MAX:
-            self._drop(now_ns)
+            self._drop(due_ns)
             return
         timestamp_ms = (due_ns - record.started_ns - FRAME_NS) // FRAME_NS * FRAME_MS
-        self._send(self._script.media(frame or SILENCE_FRAME, timestamp_ms), now_ns)
+        self._send(self._script.media(frame or SILENCE_FRAME, timestamp_ms), due_ns)
         record.frames_sent += 1
 
     def _tell_what_is_said(self, now_ns: int) -> None:
@@ -269,26 +287,42 @@ class SimulatedCall:
         elif self._is_over:
             self.record.messages_after_end += 1
         else:
+            self._play(at_ns)
             self._playout.receive(text, at_ns)
             self._answer(at_ns)
+            self._set_wakeup()
 
     def _on_wakeup(self, now_ns: int) -> None:
-        self._advance(now_ns)
+        self._catch_up(now_ns)
 
-    def _advance(self, now_ns: int) -> None:
-        """Let the ear hear up to now, and send back the marks that fell due."""
+    def _advance(self, to_ns: int) -> None:
+        """Let the carrier be as far as `to_ns`: whatever fell due before, in its order and time."""
+        self._downlink.pass_time(to_ns)
         if self._is_over:
             return
-        if self._playout.is_audible:
-            self._sound_ns = now_ns
-        self._playout.advance(max(now_ns, self._playout.now_ns))
-        self._answer(now_ns)
+        self._play(to_ns)
+        self._set_wakeup()
 
-    def _answer(self, now_ns: int) -> None:
-        for message in self._playout.take_messages():
-            self._send(message, now_ns)
+    def _set_wakeup(self) -> None:
         if (wakeup_ns := self._playout.next_wakeup_ns) is not None:
             self._wakeup.set(wakeup_ns)
+
+    def _play(self, to_ns: int) -> None:
+        """Let the ear hear up to `to_ns`; a mark goes back when it was played, not when we look."""
+        playout = self._playout
+        while (wakeup_ns := playout.next_wakeup_ns) is not None and wakeup_ns < to_ns:
+            self._sound_ns = wakeup_ns
+            playout.advance(wakeup_ns)
+            self._answer(wakeup_ns)
+        at_ns = max(to_ns, playout.now_ns)
+        if playout.is_audible:
+            self._sound_ns = at_ns
+        playout.advance(at_ns)
+        self._answer(at_ns)
+
+    def _answer(self, at_ns: int) -> None:
+        for message in self._playout.take_messages():
+            self._send(message, at_ns)
 
     # -- the end -----------------------------------------------------------------------------
 

@@ -253,7 +253,7 @@ function showBargeIn(known, feed) {
   bold.className = outcome;
   bold.textContent = SAID[outcome];
   const small = document.createElement("small");
-  const flushed = outcome === "committed" ? `, ${seconds(known.flushed_ms)} thrown away, heard ${seconds(known.heard_ms)}` : "";
+  const flushed = outcome === "committed" ? `, ${seconds(known.flushed_ms)} thrown away${known.heard_ms === undefined ? "" : `, heard ${seconds(known.heard_ms)}`}` : "";
   small.textContent = ` at ${clock(onset / 1000)}${ms === null ? "" : `, silent after ${ms} ms`}${flushed}`;
   line.replaceChildren(bold, small);
   $("no-barge-ins").hidden = true;

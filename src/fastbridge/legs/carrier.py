@@ -75,7 +75,6 @@ class CarrierLeg:
         self._transport = request.transport
         self._protocol = request.protocol
         self.socket = Socket(is_client=False, message_bytes_max=message_bytes_max)
-        self.send = self.socket.send
         self._ended = asyncio.Event()
         self._lost = asyncio.Event()
 
@@ -91,6 +90,10 @@ class CarrierLeg:
         # Bytes that came behind the request lie with aiohttp; its parser's door hands them over.
         parser: Any = self.socket
         self._protocol.set_parser(parser)
+
+    def send(self, message: bytes, second: bytes | None = None) -> bool:
+        """Write one message, or two in one write; False: it is closed, nothing is sent."""
+        return self.socket.send(message, second)
 
     def _on_lost(self, problem: Exception | None) -> None:
         """Tell aiohttp's protocol, which had the transport first and cleans up what it knows."""

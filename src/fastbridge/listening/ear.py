@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from fastbridge._lines import PlayedLine
 from fastbridge._ring import measure_base64
 from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath
-from fastbridge.events import CallerCleaned, EchoMeasured, SpeechScore
+from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechScore
+from fastbridge.evidence import EarLag
 from fastbridge.listening.rounds import PRE_ROLL_FRAMES, Frame, Gate, Job, Mind
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, ms_of_bytes
 
@@ -31,19 +32,12 @@ REACH_MS: Final = 420
 """So late an echo the canceller finds by itself (it searches half a second)."""
 SHIFT_SPARE_MS: Final = 40
 
-OnEvent: TypeAlias = Callable[[SpeechScore | EchoMeasured], None]
+OnEvent: TypeAlias = Callable[[SpeechScore | EchoMeasured | EarsBehind], None]
 OnCleaned: TypeAlias = Callable[[CallerCleaned], None]
 
 
 class Ear:
     """One call's way to the engine; made by `Listening.open`, used on the event loop only."""
-
-    __slots__ = (
-        "_end_ms", "_engine", "_gate", "_has_slot", "_has_sounded", "_is_awake", "_near",
-        "_on_cleaned", "_on_event", "_probed_ms", "_resting", "_shift_ms", "_sounded_ms",
-        "_voiced_ms", "_was_refused", "in_flight", "is_open", "is_still", "line", "mind", "path",
-        "pending",
-    )  # fmt: skip
 
     def __init__(self, engine: Listening, on_event: OnEvent, on_cleaned: OnCleaned | None) -> None:
         self._engine = engine
@@ -73,6 +67,7 @@ class Ear:
         self.pending: deque[Frame] = deque()
         self.in_flight = 0
         self.is_open = True
+        self.lag = EarLag()
 
     @property
     def has_canceller(self) -> bool:
@@ -95,6 +90,8 @@ class Ear:
         self._follow(payload, count, at_ms)
         self._is_awake = False
         self._resting += 1
+        if self.lag.is_behind and not self.pending and not self.in_flight:
+            self._answered(at_ms)
 
     def hear(self, payload: str, count: int, at_ms: int, level: int) -> None:
         """Take the caller frame that ended at `at_ms`, with its level from `measure_base64`.
@@ -113,6 +110,9 @@ class Ear:
             if self._is_probe_due(at_ms):
                 self._engine.wake(self)
         if is_sound and not self._is_awake and played is None:
+            if self._engine.is_shedding:
+                self._shed()
+                return
             self._queue_pre_roll()
         self._is_awake = is_sound
         self._resting = 0 if is_sound else self._resting + 1
@@ -120,9 +120,25 @@ class Ear:
             frame = Frame(a2b_base64(payload), at_ms, is_sound=is_sound, played=played)
             frame.talkspurt = 0 if self.line is None else self.line.talkspurts
             self._queue(frame)
+            if self.lag.asked(at_ms) and self._engine.scorer is not None:
+                self._on_event(EarsBehind(is_behind=True))
         else:
             self._engine.counts.quiet_frames += 1
+            if self.lag.is_behind:
+                self._answered(at_ms)
             self._on_event(SpeechScore(at_ms, 0.0))
+
+    def _answered(self, at_ms: int) -> None:
+        """All that was heard up to a moment is known; tell when that was late and is no more."""
+        if self.lag.told(at_ms, self._end_ms) and self._engine.scorer is not None:
+            self._on_event(EarsBehind(is_behind=False))
+
+    def _shed(self) -> None:
+        """Look at nothing of a new sound: the thread is behind. Who judges it must know."""
+        self._engine.counts.shed_frames += 1
+        self._resting += 1
+        if self.lag.blinded():
+            self._on_event(EarsBehind(is_behind=True))
 
     def _queue_pre_roll(self) -> None:
         """Let the network hear what came right before a sound; its scores are nobody's business."""
@@ -179,6 +195,8 @@ class Ear:
         self._near.append((payload, at_ms))
 
     def _queue(self, frame: Frame) -> None:
+        if not self.pending and not self.in_flight:
+            self.lag.told_ms = self._end_ms
         self.pending.append(frame)
         if len(self.pending) > FRAMES_MAX:
             self.pending.popleft()
@@ -231,7 +249,13 @@ class Ear:
         if self.line is None or at_ms - self._probed_ms < STEP_MS:
             return False
         has_enough = len(self._near) * FRAME_MS >= STEP_MS
-        return has_enough and self.line.end_ms > at_ms - STEP_MS
+        if not has_enough or self.line.end_ms <= at_ms - STEP_MS:
+            return False
+        if self._engine.counts.is_overrun:
+            self._engine.counts.shed_probes += 1
+            self._probed_ms = at_ms
+            return False
+        return True
 
     def take_probe(self) -> tuple[bytes, bytes] | None:
         """Return what was played and what came back when the second is over, else None."""
@@ -261,3 +285,9 @@ class Ear:
                 self._on_cleaned(cleaned)
         for score in job.scores:
             self._on_event(score)
+        if job.frames:
+            self._answered(job.frames[-1].at_ms)
+
+    def lateness_ms(self, job: Job) -> int:
+        """Return how far behind the caller what a round found is; -1: it looked at no frame."""
+        return max(self._end_ms - job.frames[-1].at_ms, 0) if job.frames else -1

@@ -2,7 +2,11 @@
 
 While a round runs the next gathers, so that a busy worker gets larger batches, not a queue.
 Limits: an ear keeps at most `FRAMES_MAX` frames waiting; beyond it the oldest go, counted in
-`dropped_frames`. `echo_calls_max` calls have an echo canceller; a further one is counted in
+`dropped_frames`. When half of the latest rounds came too late to speak for the present the
+engine *sheds*: echo comparisons are put off, and a sound that begins is looked at only when the
+thread is idle; sounds it has begun with, and calls with an echo canceller, go on. Its call is told
+(`EarsBehind`), so that the AI's reports count. Counted in `shed_frames`, `shed_probes`, `overruns`.
+`echo_calls_max` calls have an echo canceller; a further one is counted in
 `echo_refused` each time the AI begins to speak to it, and goes without.
 """
 
@@ -11,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -20,9 +25,12 @@ from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear, OnCleaned, OnEvent
 from fastbridge.listening.rounds import Counters, Job, Scorer, look
 from fastbridge.mulaw import SILENCE_FRAME
 from fastbridge.silero import WINDOW_BYTES, DetectorMissingError, Silero, listeners
+from fastbridge.speech import SCORES_LATE_MS
 
 LOG: Final = logging.getLogger("fastbridge.listening")
 GATHER_SECONDS: Final = 0.004
+ROUNDS_JUDGED: Final = 16
+"""Of so many rounds half must be late before work is shed, and none before it is taken again."""
 
 
 class Listening:
@@ -52,7 +60,14 @@ class Listening:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fastbridge-ear")
         self._timer: asyncio.TimerHandle | None = None
         self._is_running = False
+        # Whether each of the latest rounds was late.
+        self._late_rounds: deque[bool] = deque(maxlen=ROUNDS_JUDGED)
         self.is_open = True
+
+    @property
+    def is_shedding(self) -> bool:
+        """Say whether a sound that begins now is not looked at."""
+        return self.counts.is_overrun and (self._is_running or bool(self._woken))
 
     @property
     def open_ears(self) -> int:
@@ -137,6 +152,7 @@ class Listening:
         self._is_running = False
         if not self.is_open:
             return
+        self._judge_lateness(jobs)
         for ear, job in jobs:
             ear.in_flight = 0
             try:
@@ -146,6 +162,28 @@ class Listening:
                 LOG.exception("a call could not take what its ear heard")
         if self._woken and self._timer is None:
             self._begin(asyncio.get_running_loop())
+
+    def _judge_lateness(self, jobs: list[tuple[Ear, Job]]) -> None:
+        """Count how late a round is, and begin or end to shed work; logged when that changes."""
+        counts = self.counts
+        found = [ms for ms in (ear.lateness_ms(job) for ear, job in jobs) if ms >= 0]
+        if not found:
+            return
+        for ms in found:
+            counts.lateness.add(ms)
+        rounds = self._late_rounds
+        # One call alone may be late because its audio came in a burst.
+        rounds.append(2 * sum(ms >= SCORES_LATE_MS for ms in found) > len(found))
+        if counts.is_overrun:
+            if len(rounds) == ROUNDS_JUDGED and not any(rounds):
+                counts.is_overrun = False
+                LOG.info("the detector keeps up again")
+        elif sum(rounds) * 2 >= ROUNDS_JUDGED:
+            counts.is_overrun = True
+            counts.overruns += 1
+            rounds.clear()
+            fields = {"late_ms": max(found), "open_ears": len(self._ears)}
+            LOG.warning("the detector is behind: it sheds work", extra={"fields": fields})
 
     def _round(self, loop: asyncio.AbstractEventLoop, jobs: list[tuple[Ear, Job]]) -> None:
         """Look at what all calls brought: the one method that runs in the thread."""

@@ -15,6 +15,7 @@ from fastbridge._ring import measure_base64
 from fastbridge.cancelling import EchoCanceller
 from fastbridge.echo_path import Comparison, correlate
 from fastbridge.events import CallerCleaned, SpeechScore
+from fastbridge.histogram import Histogram, score_lateness
 from fastbridge.mulaw import ms_of_bytes
 from fastbridge.silero import WINDOW_BYTES, Listeners, listeners
 
@@ -35,19 +36,28 @@ class Scorer(Protocol):
 
 @dataclass(slots=True)
 class Counters:
-    """What the engine did; plain ints, read when metrics are scraped."""
+    """What the engine did; plain ints, read when metrics are scraped.
+
+    `is_overrun`: the thread does not keep up, so work is shed. `lateness`: how many milliseconds
+    of the caller's clock a call's scores were behind, once a round.
+    """
 
     rounds: int = 0
     runs: int = 0
     scored_windows: int = 0
     quiet_frames: int = 0
     dropped_frames: int = 0
+    shed_frames: int = 0
+    shed_probes: int = 0
+    overruns: int = 0
+    is_overrun: bool = False
     cleaned_frames: int = 0
     probes: int = 0
     echo_refused: int = 0
     failed_rounds: int = 0
     failed_handlers: int = 0
     busy_ns: int = 0
+    lateness: Histogram = field(default_factory=score_lateness)
 
     @property
     def busy_seconds(self) -> float:

@@ -5,7 +5,7 @@
 const LOUD = 0.01; // -40 dBFS
 const QUIET_SECONDS = 0.3; // a sound after so much quiet is a new onset
 const STALE_SECONDS = 3; // a cut so long after the caller was loud is not the caller's doing
-const MATCH_MS = 250;
+const MATCH_MS = 60; // three frames
 const KEPT = 100;
 
 export class Interruptions {
@@ -14,7 +14,7 @@ export class Interruptions {
   }
 
   clear() {
-    this.found = []; // {onset, silent, ms, page}
+    this.found = []; // {onset, silent, ms, place}
     this.known = new Map(); // by the server's number: what it told, and our own measurement
     this.onset = -Infinity;
     this.loud = -Infinity;
@@ -32,23 +32,24 @@ export class Interruptions {
     this.start = at;
   }
 
-  // The playout fell silent; returns what was measured when the caller was the cause.
-  silent(at, isCut) {
+  // The playout fell silent when `place` milliseconds of the caller's audio had left; returns what
+  // was measured when the caller was the cause.
+  silent(at, isCut, place) {
     const start = this.start;
     this.start = Infinity;
     if (!isCut || this.onset < start || at - this.loud > STALE_SECONDS) return null;
-    const one = { onset: this.onset, silent: at, ms: (at - this.onset) * 1000, page: 0 };
+    const one = { onset: this.onset, silent: at, ms: (at - this.onset) * 1000, place };
     this.found.push(one);
     if (this.found.length > KEPT) this.found.shift();
     return one;
   }
 
-  // Returns our measurement of the silence that the server places at this time of the page.
-  match(page) {
+  // Returns our measurement of the silence that the server found at this place of our audio.
+  match(place) {
     let best = null;
     for (const one of this.found) {
-      if (Math.abs(one.page - page) > MATCH_MS) continue;
-      if (!best || Math.abs(one.page - page) < Math.abs(best.page - page)) best = one;
+      if (Math.abs(one.place - place) > MATCH_MS) continue;
+      if (!best || Math.abs(one.place - place) < Math.abs(best.place - place)) best = one;
     }
     return best;
   }

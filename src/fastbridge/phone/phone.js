@@ -176,11 +176,7 @@ class Call {
     }
     if (data.began !== undefined) interruptions.began(data.began);
     if (data.silent !== undefined) {
-      const found = interruptions.silent(data.silent, data.cut);
-      if (found) {
-        found.page = this.page(found.silent);
-        showFigures();
-      }
+      if (interruptions.silent(data.silent, data.cut, this.stream.place)) showFigures();
     }
   }
 
@@ -218,11 +214,11 @@ const lines = new Map(); // a barge-in's number -> its line
 function showBargeIn(known, feed) {
   const outcome = known.outcome ?? "held";
   const from = feed.here(known.onset ?? known.trigger);
-  // Silence lies between the clear's leaving and the carrier's proof: halfway, as with any echo.
-  const silentAt = known.confirmed === undefined ? known.silent : (known.silent + known.confirmed) / 2;
-  // Where nothing was audible yet, nothing fell silent: there is no time to it.
-  const server = silentAt === undefined || !known.audible ? null : silentAt - (known.onset ?? known.trigger);
-  const own = silentAt === undefined ? null : interruptions.match(feed.here(silentAt));
+  // In our own audio, from the frame with the onset to the place between two frames where the proof
+  // of silence stood: what the network did is not in it. Nothing audible: nothing fell silent.
+  const isProven = known.confirmed_at !== undefined;
+  const server = isProven && known.audible ? known.confirmed_at - known.onset_at : null;
+  const own = isProven ? interruptions.match(known.confirmed_at) : null;
   const all = { ...known, server, own: own?.ms ?? null };
   interruptions.known.set(known.n, all);
   while (interruptions.known.size > WORDS_MAX) interruptions.known.delete(interruptions.known.keys().next().value);
@@ -252,7 +248,7 @@ function describe(all, outcome) {
   if (all.own !== null) parts.push(`silent at your ear after ${Math.round(all.own)} ms`);
   if (all.server !== null) parts.push(`server: ${Math.round(all.server)} ms`);
   const small = document.createElement("small");
-  if (outcome === "committed") small.textContent = `${seconds(all.flushed_ms)} of queued answer thrown away; the AI was told that you heard ${all.heard_ms} ms of it`;
+  if (outcome === "committed") small.textContent = `${seconds(all.flushed_ms)} of queued answer thrown away; the AI ${all.heard_ms === undefined ? "is told what you heard of it as soon as that is proven" : `was told that you heard ${all.heard_ms} ms of it`}`;
   else if (outcome === "resumed") small.textContent = `${all.speech_ms} ms of sound (${all.reason.replace("_", " ")}); ${all.rewound_ms} ms stepped back, nothing lost`;
   return [bold, ` ${parts.join(", ")}`, small];
 }

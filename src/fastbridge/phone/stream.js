@@ -80,7 +80,7 @@ export class Stream extends EventTarget {
   // A frame of the caller; the timestamp counts the stream's audio, dropped frames included.
   media(frame) {
     if (!this.isOpen) return;
-    const timestamp = String(20 * (this.chunk + this.dropped));
+    const timestamp = String(this.place);
     if (this.socket.bufferedAmount > UNSENT_BYTES_MAX) {
       this.dropped += 1;
       return;
@@ -102,6 +102,11 @@ export class Stream extends EventTarget {
     const { accountSid, callSid } = this.names;
     this.numbered("stop", { accountSid, callSid });
     this.socket?.close(1000);
+  }
+
+  // Milliseconds of the caller's audio so far: what both sides of the line agree upon.
+  get place() {
+    return 20 * (this.chunk + this.dropped);
   }
 
   get isOpen() {

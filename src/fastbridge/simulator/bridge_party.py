@@ -17,6 +17,7 @@ from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge.call import Call, history_frames
 from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
+from fastbridge.counters import COUNTED
 from fastbridge.events import (
     AiLost,
     AppendCallerAudio,
@@ -24,10 +25,10 @@ from fastbridge.events import (
     BargeInConfirmed,
     BargeInDecided,
     BargeInHeld,
+    BargeInTold,
     CallerCleaned,
     CallerFramesLost,
     CancelResponse,
-    CarrierStalled,
     CarrierStarted,
     CarrierStopped,
     ClearCarrier,
@@ -48,8 +49,8 @@ from fastbridge.events import (
     ResponseEnded,
     RunTool,
     SendMark,
-    SpeechScore,
     SpeechStarted,
+    SpeechStopped,
     SubmitOutput,
     ToolCalled,
     TruncateItem,
@@ -59,11 +60,11 @@ from fastbridge.simulator.agenda import START_NS, Agenda
 from fastbridge.simulator.ai_party import AiParty
 from fastbridge.simulator.caller import BY_CODE
 from fastbridge.simulator.carrier_party import CLOSE, CarrierParty
+from fastbridge.simulator.detector import Detector
 from fastbridge.simulator.network import Garbage, Path
 from fastbridge.simulator.tools import SimulatedTools
 from fastbridge.simulator.truth import FOREVER_NS, SILENCE_BYTE, Truth
 from fastbridge.simulator.worlds import Worlds
-from fastbridge.speech import SCORE_WINDOW_MS
 from fastbridge.wire import realtime
 from fastbridge.wire.faults import AiError, CarrierError
 from fastbridge.wire.transcripts import Transcripts
@@ -73,8 +74,6 @@ from fastbridge.wire.twilio import TwilioStream
 UNSENT_BYTES_MAX: Final = 2 * 330
 STALL_FATAL_NS: Final = 5_000 * NS_PER_MS
 POOL_BYTES: Final = 8 << 20
-SCORE_MS: Final = (8, 45)
-"""A detector's verdict comes this much later than its frame."""
 PROBE_FRAMES: Final = 150
 
 
@@ -152,7 +151,9 @@ class BridgeParty:
         self._due_ns = START_NS + dice.randrange(FRAME_NS)
         self._owed_item = ""
         self._template_bytes = (0, 0)
-        self._scored_ms = 0
+        self._ears = Detector(
+            agenda, worlds, dice, arrive=self.arrive, tell=self._heard, happened=happened
+        )
         self._audible_frames = 0
         self._generation = 0
         self.is_beating = True
@@ -248,13 +249,16 @@ class BridgeParty:
             self._happened["caller_frames_replaced"] += 1
             self._truth.caller_came += SILENCE_BYTE * missing
             self._handle(CallerFramesLost(missing))
-        self._truth.caller_came += b64decode(payload)
+        sound = b64decode(payload)
+        self._truth.caller_came += sound
+        spoken = BY_CODE.get(sound[0])
+        self._truth.talk.heard(spoken.probability if spoken else 0.0, now_ns)
         if call.caller_audio(payload, count, level, now_ns):
             self._append_or_refuse(payload)
         self._perform()
         self._cancel_echo(payload, count, level)
         if self._settings.detector == "silero" and call.wants_detector(now_ns):
-            self._score(b64decode(payload[:4])[0])
+            self._ears.look(sound[0], call.caller_ms)
         if call.is_ai_audible(now_ns):
             self._probe()
 
@@ -266,15 +270,7 @@ class BridgeParty:
                 self._handle(EchoCancelling(is_on=True))
             if call.line.is_armed:
                 self._happened["delayed_frames"] += 1
-                self._later(CallerCleaned(call.caller_ms, payload, count, level))
-
-    def _score(self, code: int) -> None:
-        """Let the detector look at each window of 32 ms; its verdict comes a little later."""
-        if self.call.caller_ms - self._scored_ms < SCORE_WINDOW_MS:
-            return
-        self._scored_ms = self.call.caller_ms
-        sound = BY_CODE.get(code)
-        self._later(SpeechScore(self.call.caller_ms, sound.probability if sound else 0.0))
+                self._ears.later(CallerCleaned(call.caller_ms, payload, count, level))
 
     def _probe(self) -> None:
         """After 3 s of AI speech the probe knows whether there is an echo path."""
@@ -285,12 +281,7 @@ class BridgeParty:
         delay_ms = worlds.echo_delay_ms and worlds.echo_delay_ms + 2 * worlds.carrier_way_ms
         has_echo = bool(delay_ms)
         self._happened["echo_measured"] += has_echo
-        self._later(EchoMeasured(has_echo, delay_ms, float(worlds.echo_loss_db * has_echo)))
-
-    def _later(self, event: Event) -> None:
-        """What the detector's thread finds comes back to the loop as an event of its own."""
-        late_ns = self._dice.randint(*SCORE_MS) * NS_PER_MS
-        self._agenda.at(self._agenda.now_ns + late_ns, self.arrive, (self._heard, event))
+        self._ears.later(EchoMeasured(has_echo, delay_ms, float(worlds.echo_loss_db * has_echo)))
 
     def _heard(self, event: Event) -> None:
         if not self.call.has_ended:
@@ -375,7 +366,6 @@ class BridgeParty:
         """The carrier does not read: wait with the ring, give up after 5 s."""
         if not self._stalled_since_ns:
             self._stalled_since_ns = now_ns
-            self._handle(CarrierStalled())
         if now_ns - self._stalled_since_ns >= STALL_FATAL_NS and not self.call.has_ended:
             self._happened["carrier_stalled"] += 1
             self.carrier.close()
@@ -441,9 +431,12 @@ class BridgeParty:
             truth.calls.ended(event.response_id, event.status, now_ns)
             self._note(f"response {event.response_id} {event.status}")
         elif isinstance(event, SpeechStarted):
+            truth.talk.started(event.item_id)
             truth.owed_since_ns = FOREVER_NS
             truth.calls.is_caller_speaking = True
             self._note(f"the AI hears speech since {event.audio_start_ms} ms")
+        elif isinstance(event, SpeechStopped):
+            truth.talk.stopped(event.item_id)
         elif isinstance(event, ToolCalled):
             truth.calls.called(event.response_id, event.call_id)
             self._note(f"response {event.response_id} calls {event.name}, {event.call_id}")
@@ -463,7 +456,7 @@ class BridgeParty:
         counts = self.call.counts
         plain = {"caller_frames", "caller_bytes", "ai_deltas", "ai_bytes", "frames_sent"}
         plain |= {"tool_calls", "tool_outputs"}
-        explaining = [name for name in counts.__slots__ if name not in plain]
+        explaining = [name for name in COUNTED if name not in plain]
         return self.faults + sum(int(getattr(counts, name)) for name in explaining)
 
     def _connect_ai(self) -> None:
@@ -521,6 +514,7 @@ class BridgeParty:
 
     def _decided(self, command: BargeInDecided) -> None:
         self.decisions.append(command)
+        self._truth.talk.decided(command, self._agenda.now_ns)
         self._happened[command.outcome] += 1
         self._note(
             f"barge-in {command.outcome} ({command.reason}, {command.source}):"
@@ -535,7 +529,9 @@ class BridgeParty:
             self._owe(self._agenda.now_ns)
 
     def _do_clear(self, command: ClearCarrier) -> None:
-        self._truth.cleared(self._agenda.now_ns, is_way_free=self.is_way_free)
+        self._truth.cleared(self._agenda.now_ns)
+        if command.edge:
+            self._send(self.stream.mark(command.edge))
         self._send(self.stream.clear())
         self._send(self.stream.mark(command.fence))
         self._note("clear")
@@ -566,6 +562,7 @@ class BridgeParty:
             return True
         self.call.append_refused(inspect_base64(payload))
         self._happened["appends_refused"] += 1
+        self._truth.talk.cut()
         return False
 
     def _do_request(self, command: RequestResponse) -> None:
@@ -590,8 +587,11 @@ class BridgeParty:
         self._tell_ai(realtime.item_truncate(command.item_id, command.audio_end_ms))
 
     def _do_delete(self, command: DeleteItem) -> None:
+        self._truth.talk.deleted(command.item_id)
         if command.item_id == self._owed_item:
             self._truth.owed_since_ns = FOREVER_NS
+        if command.item_id in self._truth.spans:
+            self._truth.claim(command.item_id, 0)
         self._tell_ai(realtime.item_delete(command.item_id))
 
     def _do_run(self, command: RunTool) -> None:
@@ -604,6 +604,11 @@ class BridgeParty:
         self._truth.calls.submitted(command.call_id, self._agenda.now_ns)
         self._note(f"output of {command.call_id}")
         self._tell_ai(realtime.tool_output(command.call_id, command.output))
+
+    def _do_told(self, command: BargeInTold) -> None:
+        self._happened["proofs" if command.is_proven else "proofs_missed"] += 1
+        late_ms = (command.told_ns - command.decided_ns) // NS_PER_MS
+        self._note(f"the AI is told {late_ms} ms later: heard {command.heard_ms} ms")
 
     def _do_close_carrier(self, command: CloseCarrier) -> None:
         self._note(f"closed: {command.reason}")
@@ -645,6 +650,7 @@ class BridgeParty:
         CloseAi: _do_close_ai,
         BargeInHeld: _do_held,
         BargeInDecided: _do_nothing,
+        BargeInTold: _do_told,
         BargeInConfirmed: _do_nothing,
         Noted: _do_nothing,
     }

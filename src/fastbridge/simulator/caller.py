@@ -40,6 +40,8 @@ QUIET: Final = Sound("quiet", SILENCE, 0.02, 0, 0, 0)
 ROOM: Final = Sound("room", 0xF2, 0.03, 0, 0, 0)
 # A detector takes echo that is this much down for something else than speech.
 FAINT_ECHO_DB: Final = 18
+SYLLABLE_MS: Final = 280
+DIP_MS: Final = 80
 BY_CODE: Final = {
     sound.code: sound for sound in (*SOUNDS, ECHO, FAINT_ECHO, DOUBLE_TALK, QUIET, ROOM)
 }
@@ -59,8 +61,15 @@ class Caller:
     """A plan of sounds for one call; `code_at` mixes in the AI's echo."""
 
     def __init__(
-        self, dice: Random, seconds: int, chattiness: float, *, echo_loss_db: int | None
+        self,
+        dice: Random,
+        seconds: int,
+        chattiness: float,
+        *,
+        echo_loss_db: int | None,
+        has_dips: bool = False,
     ) -> None:
+        self._has_dips = has_dips
         self.intervals = _plan(dice, seconds, chattiness)
         self._starts = [one.start_ms for one in self.intervals]
         self._background = ROOM if dice.random() < 0.5 else QUIET  # noqa: PLR2004  an even coin
@@ -71,9 +80,13 @@ class Caller:
     def sound_at(self, at_ms: int) -> Sound | None:
         """Return what the caller does at a time, None when quiet."""
         index = bisect_right(self._starts, at_ms) - 1
-        if index >= 0 and at_ms < self.intervals[index].end_ms:
-            return self.intervals[index].sound
-        return None
+        if index < 0 or at_ms >= self.intervals[index].end_ms:
+            return None
+        one = self.intervals[index]
+        is_talk = self._has_dips and one.sound.name in ("talk", "word")
+        if is_talk and (at_ms - one.start_ms) % SYLLABLE_MS >= SYLLABLE_MS - DIP_MS:
+            return None
+        return one.sound
 
     def code_at(self, at_ms: int, *, is_ai_audible: bool) -> int:
         """Return the code of the frame at a time; the AI's echo is in it where there is a path."""

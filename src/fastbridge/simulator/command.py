@@ -22,6 +22,15 @@ BATCH: Final = 10
 FAILURES_SHOWN: Final = 10
 
 
+# The target: short of the ear by this and the one-way delay, p95.
+SHORT_MS_MAX: Final = 60
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """Return the value that so many of a hundred do not exceed, 0 for none."""
+    return sorted(values)[(len(values) - 1) * percent // 100] if values else 0.0
+
+
 @dataclass(slots=True)
 class Tally:
     """What a run of many seeds came to."""
@@ -31,6 +40,10 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[int, str, str]] = field(default_factory=list)
     """Seed, rule, and the whole sentence."""
+    short_ms: list[float] = field(default_factory=list)
+    """Of each item that was cut: by how much the AI was told less than the ear had."""
+    short_beyond_way_ms: list[float] = field(default_factory=list)
+    """The same without the carrier's one-way delay, which a `clear` cannot save."""
 
     def add(self, other: Tally) -> None:
         """Add another run."""
@@ -38,6 +51,18 @@ class Tally:
         self.steps += other.steps
         self.counts.update(other.counts)
         self.failures += other.failures
+        self.short_ms += other.short_ms
+        self.short_beyond_way_ms += other.short_beyond_way_ms
+
+    def told(self) -> str:
+        """Return how true the AI's memory of what was heard is, as one line."""
+        p95, beyond = percentile(self.short_ms, 95), percentile(self.short_beyond_way_ms, 95)
+        return (
+            f"told what was heard of {len(self.short_ms)} items, short of the ear by"
+            f" {percentile(self.short_ms, 50):.0f} ms p50, {p95:.0f} ms p95,"
+            f" {max(self.short_ms, default=0):.0f} ms at most;"
+            f" beyond the one-way delay {beyond:.0f} ms p95 (target {SHORT_MS_MAX})"
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +144,7 @@ def _many(first: int, calls: int, seconds: int, jobs: int | None) -> int:
         f"{tally.calls} calls of {seconds} s: {tally.steps} steps in {took_s:.1f} s"
         f" ({simulated_s / took_s:.0f} times real time), {len(tally.failures)} broken"
     )
+    _say(f"  {tally.told()}")
     for name, count in Counter(rule for _, rule, _ in tally.failures).most_common():
         seeds = [seed for seed, rule, _ in tally.failures if rule == name]
         _say(f"  {name}: {count}; replay: fastbridge simulate --seed {seeds[0]}")
@@ -151,4 +177,6 @@ def batch(part: tuple[int, int, int]) -> Tally:
         else:
             tally.steps += outcome.steps
             tally.counts.update(outcome.counts)
+            tally.short_ms += outcome.short_ms
+            tally.short_beyond_way_ms += [one - outcome.one_way_ms for one in outcome.short_ms]
     return tally

@@ -261,8 +261,7 @@ def truncate_is_true(sim: Watched) -> None:
         if truth.owner.get(claim.item_id) in truth.spared:
             # Refused behind a full backlog: the AI is told how much of it there is at all.
             heard = claim.received_bytes
-        slack = 0 if claim.is_way_free else bytes_of_ms(sim.settings.lead_ms)
-        if claimed > heard + slack or claimed > claim.received_bytes:
+        if claimed > heard or claimed > claim.received_bytes:
             sim.broken(
                 "truncate_is_true",
                 item=claim.item_id,
@@ -356,6 +355,13 @@ def resume_repeats_little(sim: Watched) -> None:
         if frontier - start > sim.repeat_bytes_max:
             most = sim.repeat_bytes_max
             sim.broken("resume_repeats_little", repeated=frontier - start, most=most)
+
+
+def reported_speech_counts(sim: Watched) -> None:
+    """Speech of `commit_ms` that the AI reports is not resumed over, nor is its item deleted."""
+    problem = sim.truth.talk.problem
+    if problem:
+        sim.broken("reported_speech_counts", problem=problem)
 
 
 # ------------------------------------------------------------------- the caller's way to the AI
@@ -473,6 +479,7 @@ OF_FACTS: Final[tuple[Rule, ...]] = (
     nothing_follows_the_end,
     nonsense_changes_nothing,
     resume_repeats_little,
+    reported_speech_counts,
 )
 """Rules about what happened in a step: without such facts they have nothing to say."""
 OF_STATE: Final[tuple[Rule, ...]] = (

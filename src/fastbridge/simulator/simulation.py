@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, NoReturn
 
 from fastbridge.config import DEFAULTS, Settings
+from fastbridge.counters import COUNTED
 from fastbridge.events import BargeInDecided
 from fastbridge.mulaw import NS_PER_MS, bytes_of_ms
 from fastbridge.simulator.agenda import START_NS, Agenda
@@ -19,7 +20,7 @@ from fastbridge.simulator.invariants import AT_THE_END, OF_FACTS, OF_STATE, Inva
 from fastbridge.simulator.network import Path
 from fastbridge.simulator.tools import SimulatedTools
 from fastbridge.simulator.truth import Truth
-from fastbridge.simulator.worlds import Worlds, draw
+from fastbridge.simulator.worlds import Worlds, draw, stalls_at
 
 # What a resume may repeat: the back-up and a mark's spacing (design section 7), and a freeze.
 BACK_UP_MS: Final = 120
@@ -41,6 +42,9 @@ class Outcome:
     decisions: tuple[BargeInDecided, ...]
     timeline: tuple[tuple[int, str], ...]
     digest: str
+    short_ms: tuple[float, ...]
+    """Of each item that was cut: by how much the AI was told less than the ear had."""
+    one_way_ms: int
 
 
 def simulate(seed: int, *, seconds: int = 60, worlds: Worlds | None = None) -> Outcome:
@@ -83,10 +87,9 @@ class Simulation:
     def __init__(self, seed: int, seconds: int, worlds: Worlds) -> None:
         self.seed = seed
         self.seconds = seconds
-        self.worlds = worlds
         self.settings = settings_of(worlds)
         self.steps = 0
-        self.truth = Truth()
+        self.truth = Truth(self.settings.commit_ms)
         self.happened: Counter[str] = Counter()
         self.agenda = Agenda()
 
@@ -94,7 +97,21 @@ class Simulation:
             return Random(f"{seed} {name}")  # noqa: S311  seeded on purpose
 
         echo_db = worlds.echo_loss_db if worlds.echo_delay_ms else None
-        self.caller = Caller(dice("caller"), seconds, worlds.chattiness, echo_loss_db=echo_db)
+        self.caller = Caller(
+            dice("caller"),
+            seconds,
+            worlds.chattiness,
+            echo_loss_db=echo_db,
+            has_dips=worlds.has_dips,
+        )
+        starts = [one.start_ms for one in self.caller.intervals]
+        freezes, pauses = stalls_at(starts, dice("sound stalls"), worlds.sound_stalls)
+        self.happened["sound_stalls"] = len(freezes) + len(pauses)
+        self.worlds = worlds = replace(
+            worlds,
+            carrier_freezes=worlds.carrier_freezes + freezes,
+            carrier_pauses=worlds.carrier_pauses + pauses,
+        )
         self.carrier = CarrierParty(
             self.agenda,
             worlds,
@@ -237,8 +254,8 @@ class Simulation:
 
     def _outcome(self) -> Outcome:
         counts = dict(self.happened)
-        for entry in fields(self.call.counts):
-            counts[f"call.{entry.name}"] = getattr(self.call.counts, entry.name)
+        for name in COUNTED:
+            counts[f"call.{name}"] = getattr(self.call.counts, name)
         for sound in self.caller.intervals:
             name = f"caller {sound.sound.name}"
             counts[name] = counts.get(name, 0) + 1
@@ -252,4 +269,6 @@ class Simulation:
             decisions=tuple(self.bridge.decisions),
             timeline=tuple(self.bridge.timeline),
             digest=self.bridge.digest.hexdigest(),
+            short_ms=tuple(self.truth.short_ms.values()),
+            one_way_ms=self.worlds.carrier_way_ms,
         )

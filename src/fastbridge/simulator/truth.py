@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from fastbridge.events import Command
-from fastbridge.mulaw import FRAME_BYTES, SILENCE, ns_of_bytes
+from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, SILENCE, ns_of_bytes
 from fastbridge.simulator.call_ledger import CallLedger
+from fastbridge.simulator.talk_ledger import TalkLedger
 
 FOREVER_NS: Final = 1 << 62
 SILENCE_BYTE: Final = bytes([SILENCE])
@@ -43,13 +44,11 @@ class TakenDelta:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A truncate to be checked against the ear, with the audio known when it was made."""
+    """What the AI was told of an item (0 ms: deleted), with the audio known when it was."""
 
     item_id: str
     audio_end_ms: int
     received_bytes: int
-    is_way_free: bool
-    """The way to the carrier was neither frozen nor paused when the clear left."""
 
 
 @dataclass(slots=True)
@@ -125,7 +124,7 @@ class Ear:
 class Truth:
     """The independent ledger of one call."""
 
-    def __init__(self) -> None:
+    def __init__(self, commit_ms: int = 700) -> None:
         self.received = bytearray()
         self.spans: dict[str, list[tuple[int, int]]] = {}
         self.owner: dict[str, str] = {}
@@ -146,7 +145,8 @@ class Truth:
         self.wire_unplayed = 0
         self.dry_ns = 0
         self.clears_sent = self.clears_arrived = 0
-        self.was_way_free = True
+        self.short_ms: dict[str, float] = {}
+        """Of each item the AI was told of: by how much that was less than the ear had."""
         self.pending_claims: deque[tuple[int, Claim]] = deque()
         self.shadow: deque[tuple[int, int]] = deque()
         self._head_played = 0
@@ -170,17 +170,16 @@ class Truth:
         self.stuck_slot = ""
         self.stuck_turn = -1
         self.is_ai_gone = False
-        self.ended_ns = FOREVER_NS
+        self.ended_ns = self.held_since_ns = FOREVER_NS
         self.is_cut = False
         """The carrier is gone: nothing more can be heard."""
-        self.held_since_ns = FOREVER_NS
         self.claimed_heard = 0
         """Where the call says the ear is, as of the latest step."""
         self.is_resumed = False
         """A hold ended without a commit: the next frame may go back."""
-        self.quiet_since_ns = 0
-        self.hungry_beats = 0
+        self.quiet_since_ns = self.hungry_beats = 0
         self.calls = CallLedger()
+        self.talk = TalkLedger(commit_ms)
 
     # ----------------------------------------------------------------- the AI's side
 
@@ -281,26 +280,32 @@ class Truth:
         self.wire_unplayed += len(data)
         self.dry_ns = max(self.dry_ns, now_ns) + ns_of_bytes(len(data))
 
-    def cleared(self, now_ns: int, *, is_way_free: bool) -> None:
+    def cleared(self, now_ns: int) -> None:
         """Write down a clear that left: the carrier's buffer counts as empty from here."""
         self.clears_sent += 1
         self.dry_ns = now_ns
-        self.was_way_free = is_way_free
 
     def claim(self, item_id: str, audio_end_ms: int) -> None:
-        """Write down a truncate; it is checked when the clear in front of it has arrived."""
+        """Write down what the AI is told; it is checked when the clear before it has arrived."""
         received = sum(end - start for start, end in self.spans.get(item_id, ()))
-        claim = Claim(item_id, audio_end_ms, received, self.was_way_free)
+        claim = Claim(item_id, audio_end_ms, received)
         if self.clears_arrived < self.clears_sent:
             self.pending_claims.append((self.clears_sent, claim))
         else:
-            self.step.claims.append(claim)
+            self._check(claim)
+
+    def _check(self, claim: Claim) -> None:
+        """The ear is as far as it gets: the claim may be compared with it."""
+        self.step.claims.append(claim)
+        if self.owner.get(claim.item_id) not in self.spared:
+            heard = self.ear.heard_of(self.spans.get(claim.item_id, []))
+            self.short_ms.setdefault(claim.item_id, heard / BYTES_PER_MS - claim.audio_end_ms)
 
     def clear_arrived(self) -> None:
         """The carrier has emptied its buffer: what the ear has is final for what was before."""
         self.clears_arrived += 1
         while self.pending_claims and self.pending_claims[0][0] <= self.clears_arrived:
-            self.step.claims.append(self.pending_claims.popleft()[1])
+            self._check(self.pending_claims.popleft()[1])
         self.wire_unplayed -= FRAME_BYTES * len(self.shadow) - self._head_played
         self.shadow.clear()
         self._head_played = 0

@@ -28,6 +28,9 @@ class Worlds:
     carrier_freezes: Windows = ()
     carrier_pauses: Windows = ()
     """The carrier's socket takes nothing: the bridge's transport fills up."""
+    sound_stalls: float = 0.0
+    """Of the caller's sounds, those just before whose barge-in the way to the carrier, or its
+    socket, begins to stand still."""
     carrier_lost_ms: int = NEVER_MS
     carrier_stops_ms: int = NEVER_MS
     caller_frame_loss: float = 0.0
@@ -61,6 +64,8 @@ class Worlds:
     """0: no echo path."""
     echo_loss_db: int = 0
     chattiness: float = 1.0
+    has_dips: bool = False
+    """The caller's talk has short dips between syllables, as real speech has."""
     greeting: bool = True
     lead_ms: int = 200
     message_ms: int = 20
@@ -69,6 +74,10 @@ class Worlds:
     ai_write_limit_bytes: int = 65_536
     call_seconds_max: int = 3_300
     detector: str = "server"
+    score_late_ms: int = 0
+    """So much later than usual every score of our own detector comes."""
+    detector_starved: Windows = ()
+    """The detector's thread does not run: what waits longer than 0.5 s is dropped."""
     barge_in: str = ""
     """Empty: the settings' own default."""
     tool_calls_max: int = 1
@@ -77,6 +86,10 @@ class Worlds:
     end_calls: float = 0.0
     """Of the function calls, those that end the call."""
     end_call_barge_in: str = "on"
+
+
+IN_TIME: Final[dict[str, Any]] = {"score_late_ms": 0, "detector_starved": (), "has_dips": False}
+"""A change that makes our own ears quick, as in the worlds of seeds that were found before."""
 
 
 def _windows(dice: Random, seconds: int, count: int, shortest: int, longest: int) -> Windows:
@@ -88,6 +101,27 @@ def _windows(dice: Random, seconds: int, count: int, shortest: int, longest: int
         spans.append((begin, end))
         free_ms = end + 1
     return tuple(spans)
+
+
+# A stall begins so long before or after a sound; a barge-in follows the sound by 50 to 150 ms.
+STALL_BEGINS_MS: Final = (-350, 150)
+STALL_MS: Final = (50, 600)
+STALLS_APART_MS: Final = 2_500
+
+
+def stalls_at(sounds_ms: list[int], dice: Random, chance: float) -> tuple[Windows, Windows]:
+    """Return freezes of the way to the carrier, and pauses of its socket, around some sounds."""
+    freezes: list[tuple[int, int]] = []
+    pauses: list[tuple[int, int]] = []
+    free_ms = 0
+    for sound_ms in sounds_ms:
+        begin = max(sound_ms + dice.randint(*STALL_BEGINS_MS), 0)
+        end = begin + dice.randint(*STALL_MS)
+        kind = freezes if dice.random() < 0.5 else pauses  # noqa: PLR2004  an even coin
+        if dice.random() < chance and begin >= free_ms:
+            kind.append((begin, end))
+            free_ms = end + STALLS_APART_MS
+    return tuple(freezes), tuple(pauses)
 
 
 def draw(seed: int, seconds: int) -> Worlds:
@@ -142,7 +176,9 @@ def draw(seed: int, seconds: int) -> Worlds:
         call_seconds_max=dice.randint(5, max(seconds, 6)) if rarely(0.06) else 3_300,
         detector=dice.choice(("silero", "silero", "silero", "energy", "server")),
         barge_in=dice.choice(("", "", "", "", "", "instant", "server")),
+        sound_stalls=Random(f"{seed} sound stall worlds").choice((0.0, 0.0, 0.0, 0.5)),  # noqa: S311
         **_tools(seed),
+        **_ears(seed, seconds),
     )
     return dataclasses.replace(world, message_ms=_message_ms(seed, world.lead_ms))
 
@@ -151,6 +187,19 @@ def _message_ms(seed: int, lead_ms: int) -> int:
     """Draw the size of messages to the carrier, from dice of its own: one the lead has room for."""
     dice = Random(f"{seed} message worlds")  # noqa: S311  seeded on purpose
     return dice.choice((20, 20, 40, 60)) if lead_ms >= LEAD_MS_MIN else 20
+
+
+def _ears(seed: int, seconds: int) -> dict[str, Any]:
+    """Draw how late our own ears are: mostly in time, sometimes overloaded for a while, or all."""
+    dice = Random(f"{seed} ear worlds")  # noqa: S311  seeded on purpose
+    count, longest = dice.randint(2, 12), dice.choice((600, 1_500, 3_000))
+    is_starved = dice.random() < 0.25  # noqa: PLR2004  a quarter of all calls
+    late_ms = dice.choice((0, 0, 0, 0, 0, 0, 150, 350, 900, 2_500))
+    return {
+        "score_late_ms": late_ms,
+        "detector_starved": _windows(dice, seconds, count, 200, longest) if is_starved else (),
+        "has_dips": is_starved or late_ms > 0,
+    }
 
 
 def _tools(seed: int) -> dict[str, Any]:

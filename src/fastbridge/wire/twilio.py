@@ -86,7 +86,7 @@ class TwilioStream:
 
     name = "twilio"
     # Any size is taken and played in the order it comes (Twilio docs: Media messages).
-    message_sizes_ms: tuple[int, ...] = (20, 40, 60)
+    message_sizes_ms = (20, 40, 60)  # type: tuple[int, ...]
 
     def __init__(self) -> None:
         self.stream_sid = ""

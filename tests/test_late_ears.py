@@ -1,0 +1,248 @@
+"""Our own ears are late or blind: the AI's word counts, and nobody is talked over and ignored.
+
+The caller speaks over an answer that plays; the network's scores come late, in bursts or never
+(a worker that is overloaded), the AI reports the sound (or does not).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from driver import Line, audio
+from fastbridge.config import Settings
+from fastbridge.decision_record import decision_fields
+from fastbridge.events import (
+    CommitInput,
+    DeleteItem,
+    EarsBehind,
+    EchoMeasured,
+    InputCommitted,
+    RequestResponse,
+    SpeechScore,
+)
+from fastbridge.evidence import EarLag
+
+OWN_EARS = Settings(greeting="", barge_in="reversible", detector="silero", echo_window_ms=0)
+LOUD = 900
+AI_WAY_MS = 120
+BELIEVED_MS = 200
+NEVER = -1
+
+Lateness = Callable[[int], int]
+"""How late (ms) the score of a window is, by its place after the first sound; NEVER: dropped."""
+
+
+def playing() -> Line:
+    """Return a line on which a long answer has played for two seconds."""
+    line = Line(OWN_EARS)
+    line.tell(InputCommitted("item_turn"))
+    line.answers("r1", audio(12_000))
+    line.run(2000)
+    return line
+
+
+class Story:
+    """Sounds `(from_ms, to_ms)` over an answer; scores and reports come when they come."""
+
+    def __init__(self, sounds: list[tuple[int, int]], late: Lateness, *, ai_ms: int) -> None:
+        self.line = playing()
+        self.requests = len(self.line.of(RequestResponse))
+        self._sounds = sounds
+        self._late = late
+        self._waiting: list[tuple[int, int, float]] = []
+        self._due: list[tuple[int, Callable[[], None]]] = []
+        self._lag = EarLag()
+        self._lag.told_ms = self.line.call.caller_ms
+        if ai_ms != NEVER:
+            self._reports(ai_ms)
+
+    def _reports(self, ai_ms: int) -> None:
+        """Let the AI hear turns: sounds with less than its silence between them are one."""
+        line, silence_ms = self.line, OWN_EARS.vad_silence_ms
+        turns = [self._sounds[0]]
+        for begin, end in self._sounds[1:]:
+            if begin - turns[-1][1] < silence_ms:
+                turns[-1] = (turns[-1][0], end)
+            else:
+                turns.append((begin, end))
+        for number, (begin, end) in enumerate(turns):
+            item = f"item_{number}"
+
+            def started(item: str = item) -> None:
+                line.caller_starts(ago_ms=ai_ms, item=item)
+
+            def stopped(item: str = item) -> None:
+                line.caller_stops(item)
+                line.tell(InputCommitted(item))
+
+            self._due += [(begin + ai_ms, started), (end + silence_ms, stopped)]
+        self._due.sort(key=lambda one: one[0])
+
+    def run(self, ms: int) -> Line:
+        """Let it happen; return the line."""
+        line = self.line
+        for at in range(0, ms, 20):
+            is_loud = any(begin <= at < end for begin, end in self._sounds)
+            line.level = LOUD if is_loud else 0
+            line.run(20)
+            late_ms = self._late(at)
+            if late_ms != NEVER:
+                # The network stays convinced for a while after a sound.
+                is_believed = any(begin <= at < end + BELIEVED_MS for begin, end in self._sounds)
+                score = 0.95 if is_believed else 0.02
+                self._waiting.append((at + late_ms, line.call.caller_ms, score))
+            while self._due and self._due[0][0] <= at:
+                self._due.pop(0)[1]()
+            ready = [one for one in self._waiting if one[0] <= at]
+            self._waiting = [one for one in self._waiting if one[0] > at]
+            for _, at_ms, probability in ready:
+                line.tell(SpeechScore(at_ms, probability))
+            self._follow([at_ms for _, at_ms, _ in ready])
+        return line
+
+    def _follow(self, scored_ms: list[int]) -> None:
+        """Tell the call when its ears fall behind, as `Ear` does."""
+        now_ms = self.line.call.caller_ms
+        if self._lag.asked(now_ms):
+            self.line.tell(EarsBehind(is_behind=True))
+        if scored_ms and self._lag.told(max(scored_ms), now_ms):
+            self.line.tell(EarsBehind(is_behind=False))
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [one.outcome for one in self.line.decisions]
+
+    @property
+    def answers_asked(self) -> int:
+        return len(self.line.of(RequestResponse)) - self.requests
+
+
+def steady(late_ms: int) -> Lateness:
+    return lambda _: late_ms
+
+
+def bursts(every_ms: int) -> Lateness:
+    """The thread runs once in a while and then answers all that waits."""
+    return lambda at: every_ms - at % every_ms
+
+
+def first_only(windows: int, late_ms: int = 40) -> Lateness:
+    """The first few windows are scored in time, all others are dropped."""
+    return lambda at: late_ms if 0 <= at < windows * 20 else NEVER
+
+
+def every_third(late_ms: int) -> Lateness:
+    return lambda at: late_ms if at // 20 % 3 == 0 else NEVER
+
+
+TROUBLES = {
+    **{f"{ms} ms late": steady(ms) for ms in (200, 400, 1000, 2000, 3000)},
+    **{f"bursts of {ms} ms": bursts(ms) for ms in (300, 900)},
+    **{f"{count} windows only": first_only(count) for count in (1, 4)},
+    **{f"a third, {ms} ms late": every_third(ms) for ms in (400, 1200)},
+}
+# Loud throughout, or words with dips between them, as speech has.
+SPEECH = {
+    "900 ms": [(0, 900)],
+    "2 s": [(0, 2000)],
+    "words for 2 s": [(0, 180), (280, 560), (660, 1000), (1140, 1400), (1460, 2000)],
+}
+
+
+@pytest.mark.parametrize("sounds", SPEECH.values(), ids=SPEECH)
+@pytest.mark.parametrize("late", TROUBLES.values(), ids=TROUBLES)
+def test_the_caller_is_talked_over_and_ignored_because_our_ears_are_late(
+    late: Lateness, sounds: list[tuple[int, int]]
+) -> None:
+    """An interruption the AI reports ends the answer for good and is answered, whatever we hear."""
+    story = Story(sounds, late, ai_ms=AI_WAY_MS)
+    line = story.run(6000)
+    assert story.outcomes == ["committed"]
+    assert story.answers_asked == 1
+    assert line.of(DeleteItem) == []
+    assert line.call.counts.resumes == 0
+
+
+@pytest.mark.parametrize("sounds", SPEECH.values(), ids=SPEECH)
+@pytest.mark.parametrize("late", TROUBLES.values(), ids=TROUBLES)
+def test_nobody_but_our_late_ears_hears_the_caller(
+    late: Lateness, sounds: list[tuple[int, int]]
+) -> None:
+    """Without a report of the AI loudness says how long a sound lasts; the turn is answered."""
+    story = Story(sounds, late, ai_ms=NEVER)
+    line = story.run(7000)
+    assert story.outcomes == ["committed"]
+    assert len(line.of(CommitInput)) == 1
+    assert story.answers_asked == 1
+
+
+@pytest.mark.parametrize("ai_ms", [NEVER, AI_WAY_MS])
+@pytest.mark.parametrize("late", TROUBLES.values(), ids=TROUBLES)
+def test_late_ears_end_the_answer_for_a_cough(late: Lateness, ai_ms: int) -> None:
+    """A short sound ends no answer, however late our ears are: loudness, or the AI, ends it."""
+    story = Story([(0, 120)], late, ai_ms=ai_ms)
+    line = story.run(6000)
+    assert set(story.outcomes) <= {"resumed"}
+    assert story.answers_asked == (1 if not story.outcomes and ai_ms != NEVER else 0)
+    assert not line.call.playout.is_held
+
+
+def test_the_turn_is_deleted_because_late_ears_took_its_begin_for_noise() -> None:
+    """A verdict made with late scores binds nobody: the AI's report of the sound opens it anew."""
+    story = Story([(0, 200), (420, 2000)], first_only(6, 40), ai_ms=NEVER)
+    line = story.run(460)  # the first syllable was scored, then the thread was starved
+    line.tell(EarsBehind(is_behind=True))
+    line.level = LOUD
+    line.run(400)
+    line.caller_starts(ago_ms=860, item="item_late")
+    line.run(1100)
+    line.caller_stops("item_late")
+    line.tell(InputCommitted("item_late"))
+    line.run(500)
+    assert story.outcomes[-1] == "committed"
+    assert line.of(DeleteItem) == []
+    assert story.answers_asked == 1
+
+
+def test_speech_behind_a_cough_is_ignored_because_the_ai_hears_both_as_one_turn() -> None:
+    """A turn that a cough opened and speech goes on with is the caller's: it is answered."""
+    story = Story([(0, 120), (600, 1900)], steady(40), ai_ms=AI_WAY_MS)
+    line = story.run(4000)
+    assert story.outcomes == ["resumed", "committed"]
+    assert line.of(DeleteItem) == []
+    assert story.answers_asked == 1
+
+
+@pytest.mark.parametrize("is_blind", [False, True])
+def test_the_caller_is_taken_for_our_echo_by_ears_that_hear_nothing(is_blind: bool) -> None:
+    """Where the AI hears our echo our own ears' silence counts, unless they are blind."""
+    line = playing()
+    line.tell(EchoMeasured(has_echo=True, delay_ms=120, loss_db=12.0))
+    if is_blind:
+        line.tell(EarsBehind(is_behind=True))
+    else:  # a burst of caller audio is no blindness
+        line.tell(EarsBehind(is_behind=True))
+        line.run(20)
+        line.tell(EarsBehind(is_behind=False))
+    line.level = LOUD
+    line.run(300)
+    line.caller_starts(ago_ms=300, item="item_0")
+    line.run(900)
+    line.caller_stops("item_0")
+    line.tell(InputCommitted("item_0"))
+    line.run(300)
+    assert [one.outcome for one in line.decisions] == ["committed" if is_blind else "ignored"]
+    assert len(line.of(DeleteItem)) == (0 if is_blind else 1)
+
+
+def test_nobody_can_tell_that_our_ears_were_late() -> None:
+    """The decision's record says so: all that was judged with late scores, and nothing else."""
+    for late, is_late in ((steady(40), False), (steady(900), True)):
+        story = Story([(0, 900)], late, ai_ms=AI_WAY_MS)
+        line = story.run(3000)
+        assert [one.is_late for one in line.decisions] == [is_late]
+        assert line.call.counts.decisions_late == is_late
+        fields = decision_fields(line.decisions[0], 0)
+        assert fields["is_late"] is is_late
