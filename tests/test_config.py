@@ -173,6 +173,7 @@ def test_limits_stand_where_they_are_documented(name: str, value: str, right: bo
         ({"lead_ms": 1000, "window_frames": 50}, "FASTBRIDGE_LEAD_MS"),
         ({"lead_ms": 99, "message_ms": 60}, "FASTBRIDGE_MESSAGE_MS"),
         ({"lead_ms": 60, "message_ms": 40}, "FASTBRIDGE_MESSAGE_MS"),
+        ({"transcription_model": "m", "vad_silence_ms": 900}, "FASTBRIDGE_VERDICT_MS"),
         (
             {"backlog_seconds_max": 900, "backlog_pool_max_bytes": 2**20},
             "FASTBRIDGE_BACKLOG_POOL_MAX_BYTES",

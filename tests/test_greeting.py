@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import NamedTuple
 
+import pytest
+
+from fastbridge import preflight
 from fastbridge.bridge import Bridge
 from fastbridge.caller import speech
 from fastbridge.caller.plan import CallPlan, IntoTalkspurt, Utterance
@@ -124,3 +128,15 @@ def test_words_said_into_a_protected_greeting_are_answered_after_it() -> None:
     assert open_one.record.ear.clears != []
     assert open_one.items[0].truncated_ms is not None
     assert open_one.totals.decisions["ignored", "greeting"] == 0
+
+
+@pytest.mark.parametrize("protection", ["off", "played", "first"])
+@pytest.mark.parametrize("mode", ["reversible", "instant", "server"])
+def test_protection_that_the_model_can_undo_is_told_at_the_start(
+    mode: str, protection: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model that owns the turn may stop making the greeting: whoever protects it reads so."""
+    with caplog.at_level(logging.WARNING, "fastbridge"):
+        preflight.warn(Settings(barge_in=mode, greeting_protection=protection))
+    told = [one for one in caplog.messages if "FASTBRIDGE_GREETING_PROTECTION" in one]
+    assert len(told) == (mode == "server" and protection != "off")

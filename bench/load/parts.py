@@ -199,6 +199,8 @@ def own_rows(part: Part) -> list[tuple[bridges.Bridge, tuple[str, ...]]]:
         *((one, ()) for one in ours()),
         (bridges.fastbridge("detector `energy`", FASTBRIDGE_DETECTOR="energy"), ()),
         (bridges.fastbridge("instant", FASTBRIDGE_BARGE_IN="instant"), ()),
+        (bridges.fastbridge("40 ms a message", FASTBRIDGE_MESSAGE_MS="40"), ()),
+        (bridges.fastbridge("60 ms a message", FASTBRIDGE_MESSAGE_MS="60"), ()),
         # Long enough that the commit comes while the answer is still streaming.
         (bridges.fastbridge("commit mid-stream"), ("--third-ms", "12000")),
         (bridges.fastbridge("echo canceller, 8 calls", FASTBRIDGE_ECHO_CALLS_MAX="8"), ()),

@@ -577,7 +577,7 @@ def _check_message(values: Mapping[str, Any]) -> Problem | None:
     if values["lead_ms"] >= least_ms:
         return None
     fix = f"raise FASTBRIDGE_LEAD_MS to {least_ms}, or lower FASTBRIDGE_MESSAGE_MS"
-    allowed = f"at most FASTBRIDGE_LEAD_MS ({values['lead_ms']}) less 40"
+    allowed = f"at most {values['lead_ms'] - 2 * _FRAME_MS}, FASTBRIDGE_LEAD_MS less 40"
     return _problem("message_ms", values["message_ms"], allowed, fix)
 
 
@@ -591,6 +591,17 @@ def _check_verdict(values: Mapping[str, Any]) -> Problem | None:
         f"at most FASTBRIDGE_COMMIT_MS ({values['commit_ms']})",
         "lower it, or raise FASTBRIDGE_COMMIT_MS",
     )
+
+
+def _check_transcript(values: Mapping[str, Any]) -> Problem | None:
+    """The AI begins to write when the turn has ended: a verdict must not be over by then."""
+    silence_ms = values["vad_silence_ms"]
+    is_asked = values["transcription_model"] and values["turn_detection"] == "server_vad"
+    if not is_asked or values["verdict_ms"] > silence_ms:
+        return None
+    allowed = f"more than FASTBRIDGE_VAD_SILENCE_MS ({silence_ms}) where words are written down"
+    fix = "raise it, or lower FASTBRIDGE_VAD_SILENCE_MS, or unset FASTBRIDGE_TRANSCRIPTION_MODEL"
+    return _problem("verdict_ms", values["verdict_ms"], allowed, fix)
 
 
 def _check_backlog(values: Mapping[str, Any]) -> Problem | None:
@@ -628,6 +639,7 @@ _COMBINATIONS: Final = (
     (("lead_ms", "window_frames"), _check_lead),
     (("lead_ms", "message_ms"), _check_message),
     (("resume_ms", "commit_ms"), _check_verdict),
+    (("verdict_ms", "vad_silence_ms", "transcription_model"), _check_transcript),
     (("backlog_seconds_max", "backlog_pool_max_bytes"), _check_backlog),
     (("twilio_auth_token", "twilio_shared_key_secret"), _check_shared_key),
     (("after_stream", "after_stream_value"), _check_after_stream),
@@ -657,7 +669,7 @@ def settings_markdown() -> str:
         "Drawn from `fastbridge.config.Settings`; a test keeps it current. The command line wins",
         "over the environment, the environment over a `.env` file in the working directory. An",
         "empty variable counts as unset (for the greeting: no greeting). Secrets are never shown",
-        "or logged.",
+        "or logged. What each barge-in setting moves, measured: [barge_in.md](barge_in.md).",
         "",
         "| variable | default | allowed | meaning |",
         "|---|---|---|---|",

@@ -49,6 +49,11 @@ def warn(settings: Settings) -> None:
         LOG.warning(
             "TWILIO_AUTH_TOKEN is not set: only callers on this machine are served, without a token"
         )
+    if settings.barge_in == "server" and settings.greeting_protection != "off":
+        LOG.warning(
+            "FASTBRIDGE_GREETING_PROTECTION protects only what the model has made when it hears the"
+            " caller: with FASTBRIDGE_BARGE_IN=server it stops making the rest; set reversible"
+        )
     ai_host = urlsplit(settings.openai_base_url).hostname or ""
     if settings.openai_api_key is None and ai_host not in LOOPBACK_NAMES:
         LOG.warning("OPENAI_API_KEY is not set: the AI will refuse every call")
