@@ -1,9 +1,9 @@
 """Our own voice taken out of the caller's audio: AEC3 from WebRTC, the `[echo]` extra.
 
 `pywebrtc-audio` (Apache-2.0). It finds delays up to about 400 ms by itself and takes some 0.3 ms of
-CPU a frame of 20 ms. A caller as loud as the echo it mutes, and an echo whose path has moved it lets
-through; so a linear filter listens beside it (`echo_filter`, 0.15 ms). When that hears somebody talk,
-what it leaves is the answer; when it can explain all that came, nobody talks.
+CPU a frame of 20 ms. A caller as loud as the echo it mutes, and an echo whose path has moved it
+lets through; so a linear filter listens beside it (`echo_filter`, 0.15 ms). When that hears
+somebody talk, what it leaves is the answer; when it can explain all that came, nobody talks.
 """
 
 from __future__ import annotations

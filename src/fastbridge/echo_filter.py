@@ -4,8 +4,8 @@ AEC3 mutes a caller who is not clearly louder than the echo, for up to a second:
 explain it takes for echo it has not learned yet. This is a Kalman filter in the frequency domain
 (Enzner and Vary, 2006), in blocks of 20 ms over half a second. It takes 20 dB off a speech echo and
 knows how unsure it is of each part of the path: a caller does not spoil what was learned, more left
-over than its doubts explain is a caller, and less is nobody. A path that moved (what is played began
-anew) it looks for where it lay; AEC3 learns it anew, and lets our own voice through meanwhile.
+over than its doubts explain is a caller, and less is nobody. A path that moved (what is played
+began anew) it looks for where it lay; AEC3 learns it anew and lets our own voice through meanwhile.
 """
 
 from __future__ import annotations
