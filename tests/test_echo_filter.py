@@ -72,3 +72,77 @@ def test_a_path_that_moved_between_talkspurts_is_no_caller(moved_ms: int) -> Non
     assert np.mean(told) < 0.1
     without = [talks for _, talks in run(far, back)][begins // BLOCK :]
     assert sum(without) > 2 * sum(told), "the doubt is what keeps it quiet"
+
+
+def left_db(blocks: list[tuple[float, bool]], first: int, count: int) -> float:
+    """Return the power of what is left of some blocks, in dB."""
+    return 10 * float(np.log10(np.mean([10 ** (one / 10) for one, _ in blocks[first:][:count]])))
+
+
+@pytest.mark.parametrize("moved_ms", [-9, 3, 12])
+def test_a_path_that_moved_is_found_again(moved_ms: int) -> None:
+    """0.6 s into the new talkspurt the echo is taken out as well as before; unsought it is not."""
+    far = talk(3, seconds=12)
+    back = echo(far, 200, 10)
+    begins = 8 * 8000
+    back[begins:] = echo(far, 200 + moved_ms, 10)[begins:]
+    at = begins // BLOCK
+    found = left_db(list(run(far, back, shaken_at=at)), at + 30, 50)
+    learned = left_db(list(run(far, back)), at + 30, 50)
+    known = left_db(list(run(far, echo(far, 200 + moved_ms, 10))), at + 30, 50)
+    assert found < known + 3
+    assert found < learned - 3, "without a search it is learned anew"
+
+
+def test_an_echo_that_is_not_where_it_is_computed_is_nobody() -> None:
+    """A wrong guess leaves more than came: no caller, however much is left, after 200 ms."""
+    far = talk(3, seconds=10)
+    back = echo(far, 200, 10)
+    begins = 8 * 8000
+    back[begins:] = 0  # the caller hung the receiver up: what is computed is not in what comes
+    told = [talks for _, talks in run(far, back)][begins // BLOCK :]
+    assert not any(told[10:])
+
+
+def test_all_that_is_left_of_a_known_echo_is_explained() -> None:
+    """Of echo alone nothing need be listened to; of a caller over it nothing is explained away."""
+    far = talk(3, seconds=10)
+    back = echo(far, 212, 10)
+    caller = np.zeros(far.size)
+    begins = (LEARNED + 50) * BLOCK
+    caller[begins:] = talk(9, seconds=5, level=3000 * 10 ** (-10 / 20))
+    one = EchoFilter()
+    sent, received = mulaw.decode(coded(far)), mulaw.decode(coded(back + caller))
+    told = []
+    for at in range(0, far.size - BLOCK + 1, BLOCK):
+        one.clean(received[at : at + BLOCK], sent[at : at + BLOCK])
+        told.append(one.explains)
+    assert np.mean(told[LEARNED : LEARNED + 50]) > 0.95
+    assert np.mean(told[LEARNED + 55 :]) < 0.2
+
+
+def test_before_an_echo_is_known_only_what_no_echo_could_be_passes() -> None:
+    """As loud as the AI: a caller, heard without AEC3's leave. 6 dB down: it may be an echo."""
+    far = talk(3, seconds=2)
+    for caller_db, is_beyond in ((0, True), (-6, False)):
+        one = EchoFilter()
+        near = mulaw.decode(coded(talk(9, seconds=2, level=3000 * 10 ** (caller_db / 20))))
+        sent = mulaw.decode(coded(far))
+        told = []
+        for at in range(0, far.size - BLOCK + 1, BLOCK):
+            one.clean(near[at : at + BLOCK], sent[at : at + BLOCK])
+            told.append(one.is_beyond_echo)
+        assert any(told) is is_beyond
+
+
+def test_the_line_sounds_as_quiet_as_it_was() -> None:
+    """What stands for an echo is noise of the line's own level, never digital zeros."""
+    far = talk(3, seconds=4)
+    line = np.random.default_rng(5).standard_normal(far.size) * 10
+    one = EchoFilter()
+    sent, received = mulaw.decode(coded(far)), mulaw.decode(coded(echo(far, 200, 10) + line))
+    for at in range(0, far.size - BLOCK + 1, BLOCK):
+        one.clean(received[at : at + BLOCK], sent[at : at + BLOCK])
+    noise = one.noise().astype(np.float64)
+    assert 3 < np.sqrt(np.mean(noise**2)) < 20
+    assert np.any(one.noise() != one.noise())

@@ -1,8 +1,9 @@
 """Our own voice taken out of the caller's audio: AEC3 from WebRTC, the `[echo]` extra.
 
 `pywebrtc-audio` (Apache-2.0). It finds delays up to about 400 ms by itself and takes some 0.3 ms of
-CPU a frame of 20 ms. A caller as loud as the echo it mutes, so a linear filter listens beside it
-(`echo_filter`, 0.15 ms): when that hears somebody talk, what it leaves is the answer.
+CPU a frame of 20 ms. A caller as loud as the echo it mutes, and an echo whose path has moved it
+lets through; so a linear filter listens beside it (`echo_filter`, 0.15 ms). When that hears
+somebody talk, what it leaves is the answer; when it can explain all that came, nobody talks.
 """
 
 from __future__ import annotations
@@ -57,9 +58,14 @@ class EchoCanceller:
         near, far = mulaw.decode(received), mulaw.decode(played)
         cleaned = self._process(near, far)
         if near.size == BLOCK:
-            left = self._filter.clean(near, far)
-            if self._filter.talks:
+            one = self._filter
+            left = one.clean(near, far)
+            if one.talks:
                 cleaned = left
+            elif one.explains:
+                cleaned = one.noise()
+            elif one.is_beyond_echo:
+                cleaned = near
         leaving = mulaw.encode(cleaned)
         return leaving if _power(mulaw.decode(leaving)) < _power(near) else received
 

@@ -241,12 +241,13 @@ class Ear:
     def _is_probe_due(self, at_ms: int) -> bool:
         """Say whether a second is over and worth a comparison.
 
-        It costs a millisecond, and on a call that was cleared a second without a sound of the
-        caller's side cannot tell otherwise.
+        It costs half a millisecond or more: on a call that was cleared a second without a sound of
+        the caller's side cannot tell otherwise, and a known echo is looked at every two seconds.
         """
-        if self.path.verdict is False and at_ms - self._sounded_ms >= STEP_MS:
+        verdict = self.path.verdict
+        if verdict is False and at_ms - self._sounded_ms >= STEP_MS:
             return False
-        if self.line is None or at_ms - self._probed_ms < STEP_MS:
+        if self.line is None or at_ms - self._probed_ms < (WINDOW_MS if verdict else STEP_MS):
             return False
         has_enough = len(self._near) * FRAME_MS >= STEP_MS
         if not has_enough or self.line.end_ms <= at_ms - STEP_MS:
