@@ -23,7 +23,7 @@ import numpy as np
 from aiohttp import web
 
 from fastbridge.caller import speech
-from fastbridge.caller.plan import AfterTalkspurt, CallPlan, IntoTalkspurt, Utterance
+from fastbridge.caller.plan import CallPlan, Utterance
 from fastbridge.caller.simulated_call import place_call
 from fastbridge.config import Settings
 from fastbridge.mulaw import BYTES_PER_MS, SAMPLE_RATE_HZ, decode, encode
