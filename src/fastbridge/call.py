@@ -45,7 +45,7 @@ from fastbridge.evidence import Evidence
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask
-from fastbridge.speech import EnergyRules, Spurt, Stage, rules_for
+from fastbridge.speech import SCORES_LATE_MS, EnergyRules, Spurt, Stage, rules_for
 from fastbridge.talk import Act, Candidate, State
 from fastbridge.tool_talk import ToolTalk
 
@@ -117,7 +117,7 @@ class Call(ToolTalk):
             SpeechStopped: self._on_speech_stopped,
             TranscriptHeard: self._on_transcript,
             SpeechScore: self._on_score,
-            EarsBehind: self.evidence.ears_behind,
+            EarsBehind: self._on_ears_behind,
             EchoMeasured: self._on_echo,
             InputCommitted: self._on_input_committed,
         }
@@ -372,6 +372,9 @@ class Call(ToolTalk):
             if spurt is not None:
                 self._spurt(spurt, now_ns)
 
+    def _on_ears_behind(self, event: EarsBehind, now_ns: int) -> None:
+        self.evidence.ears_behind(is_behind=event.is_behind, now_ns=now_ns)
+
     def _on_echo(self, event: EchoMeasured, _: int) -> None:
         """Take the probe's answer: with an echo path, our own voice must not count as a caller."""
         if event.has_echo != self.echo.has_echo:
@@ -396,7 +399,7 @@ class Call(ToolTalk):
             self._goes_on(one, spurt, now_ns)
             return
         assert self.rules is not None  # noqa: S101  the spurt is theirs
-        is_late = self.evidence.is_late(spurt, self.caller_ms)
+        is_late = self._is_late(spurt)
         # Of a short sound that is over long ago nobody wants to hear.
         is_over = is_late and not self.rules.is_noisy and spurt.sound_ms < self.settings.resume_ms
         needs_more = self.judge.is_stuttering(now_ns) or self.rules_guarded or is_over
@@ -437,9 +440,13 @@ class Call(ToolTalk):
         # One that has ended waits for a verdict: what ends now never was a part of it.
         if one is None or rules is None or not one.is_local or one.ended_ns:
             return
-        is_late = self.evidence.is_late(spurt, self.caller_ms)
+        is_late = self._is_late(spurt)
         if not self.evidence.is_end_doubted(one, rules, ended_ns, is_late=is_late):
             self._act(self.judge.ended(self.state(now_ns), ended_ns, now_ns), now_ns)
+
+    def _is_late(self, spurt: Spurt) -> bool:
+        """Say whether our own ears told this too late to speak for the present."""
+        return spurt.is_by_level or self.caller_ms - spurt.at_ms >= SCORES_LATE_MS
 
     @property
     def rules_guarded(self) -> bool:

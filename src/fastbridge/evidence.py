@@ -11,7 +11,6 @@ from collections.abc import Container
 from typing import Final
 
 from fastbridge.barge_in import Judge
-from fastbridge.events import EarsBehind
 from fastbridge.mulaw import NS_PER_MS
 from fastbridge.speech import SCORES_LATE_MS, Rules, Spurt, Stage
 from fastbridge.talk import Candidate, Cue
@@ -91,13 +90,13 @@ class Evidence:
 
     # ----------------------------------------------------------------- reports
 
-    def ears_behind(self, event: EarsBehind, now_ns: int) -> None:
+    def ears_behind(self, *, is_behind: bool, now_ns: int) -> None:
         """Take that our own ears fell behind, or that they are in time again."""
-        if event.is_behind:
+        if is_behind:
             self._behind_ns = now_ns
         elif now_ns - self._behind_ns >= BURST_NS:
             self._blind_until_ns = now_ns + BLIND_NS
-        self.is_behind = event.is_behind
+        self.is_behind = is_behind
 
     def is_blind(self, now_ns: int) -> bool:
         """Say whether our own ears may have missed the sound that is reported now."""
@@ -137,11 +136,6 @@ class Evidence:
         return self._echo_item if is_recent and self._echo_item in noise_items else ""
 
     # ----------------------------------------------------------------- our own ears
-
-    @staticmethod
-    def is_late(spurt: Spurt, caller_ms: int) -> bool:
-        """Say whether our own ears told this too late to speak for the present."""
-        return spurt.is_by_level or caller_ms - spurt.at_ms >= SCORES_LATE_MS
 
     def is_old_news(self, spurt: Spurt, onset_ns: int) -> bool:
         """Say whether a late score tells of a sound whose end the AI has reported already."""
