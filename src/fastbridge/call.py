@@ -506,9 +506,8 @@ class Call(ToolTalk):
 
         What went on for long behind the answer nobody but the AI has heard: it is a turn.
         """
-        ended_ns = self.evidence.stopped_ns
         is_silent = self.state(now_ns) is State.SILENT
-        return not is_silent or self.playout.may_echo(ended_ns, ECHO_TAIL_NS)
+        return not is_silent or self.evidence.ended_with(self.playout)
 
     # ----------------------------------------------------------------- verdicts
 

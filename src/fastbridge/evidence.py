@@ -12,6 +12,7 @@ from typing import Final
 
 from fastbridge.barge_in import Judge
 from fastbridge.mulaw import NS_PER_MS
+from fastbridge.playout import Playout
 from fastbridge.speech import SCORES_LATE_MS, Rules, Spurt, Stage
 from fastbridge.talk import Candidate, Cue
 
@@ -26,6 +27,8 @@ ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
 BLIND_NS: Final = 1_000 * NS_PER_MS
 # Caller audio that came in one burst is looked at within this time: nobody was blind.
 BURST_NS: Final = 100 * NS_PER_MS
+# An answer's echo may come back so long after its end.
+TAIL_NS: Final = 500 * NS_PER_MS
 # Ears that were late are in time again when they are no more behind than this.
 IN_TIME_MS: Final = SCORES_LATE_MS // 2
 
@@ -119,6 +122,10 @@ class Evidence:
             return False
         one.stopped_ns = ended_ns
         return one.is_ai_judged
+
+    def ended_with(self, playout: Playout) -> bool:
+        """Say whether the caller's latest sound was over when the answer was, its echo included."""
+        return playout.may_echo(self.stopped_ns, TAIL_NS)
 
     def committed(self, item_id: str) -> None:
         """Take that an item is whole."""
