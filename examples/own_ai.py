@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
+import offline
 from aiohttp import web
 
 from fastbridge.caller import speech

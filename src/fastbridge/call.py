@@ -38,7 +38,7 @@ from fastbridge.events import (
 )
 from fastbridge.evidence import Evidence
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
-from fastbridge.kept_talk import ECHO_TAIL_NS, KeptTalk
+from fastbridge.kept_talk import KeptTalk
 from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms
 from fastbridge.requester import AI_TALK, GREETING, Ask
 from fastbridge.speech import SileroRules, Spurt, Stage
@@ -100,7 +100,7 @@ class Call(KeptTalk):
             SpeechStopped: self._on_speech_stopped,
             TranscriptHeard: self._on_transcript,
             SpeechScore: self._on_score,
-            EarsBehind: self.evidence.ears_behind,
+            EarsBehind: self._on_ears_behind,
             EchoMeasured: self._on_echo,
             InputCommitted: self._on_input_committed,
         }
@@ -297,6 +297,9 @@ class Call(KeptTalk):
             if spurt is not None:
                 self._spurt(spurt, now_ns)
 
+    def _on_ears_behind(self, event: EarsBehind, now_ns: int) -> None:
+        self.evidence.ears_behind(is_behind=event.is_behind, now_ns=now_ns)
+
     def _on_echo(self, event: EchoMeasured, _: int) -> None:
         """Take the probe's answer: with an echo path, our own voice must not count as a caller."""
         if event.has_echo != self.echo.has_echo:
@@ -429,9 +432,8 @@ class Call(KeptTalk):
 
         What went on for long behind the answer nobody but the AI has heard: it is a turn.
         """
-        ended_ns = self.evidence.stopped_ns
         is_silent = self.state(now_ns) is State.SILENT
-        return not is_silent or self.playout.may_echo(ended_ns, ECHO_TAIL_NS)
+        return not is_silent or self.evidence.ended_with(self.playout)
 
     # ----------------------------------------------------------------- verdicts
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from fastbridge._clocks import InputClock
 from fastbridge.barge_in import UNSURE_PATIENCE_NS, UNSURE_STEP_NS, Judge
-from fastbridge.events import EarsBehind
 from fastbridge.mulaw import NS_PER_MS, bytes_of_ms, ms_of_bytes
+from fastbridge.playout import Playout
 from fastbridge.speech import SCORES_LATE_MS, Rules, Spurt, Stage
 from fastbridge.talk import Candidate, Cue, End
 
@@ -25,6 +25,8 @@ ECHO_ITEM_NS: Final = 2_000 * NS_PER_MS
 BLIND_NS: Final = 1_000 * NS_PER_MS
 # Caller audio that came in one burst is looked at within this time: nobody was blind.
 BURST_NS: Final = 100 * NS_PER_MS
+# An answer's echo may come back so long after its end.
+TAIL_NS: Final = 500 * NS_PER_MS
 # Ears that were late are in time again when they are no more behind than this.
 IN_TIME_MS: Final = SCORES_LATE_MS // 2
 
@@ -89,13 +91,13 @@ class Evidence:
 
     # ----------------------------------------------------------------- reports
 
-    def ears_behind(self, event: EarsBehind, now_ns: int) -> None:
+    def ears_behind(self, *, is_behind: bool, now_ns: int) -> None:
         """Take that our own ears fell behind, or that they are in time again."""
-        if event.is_behind:
+        if is_behind:
             self._behind_ns = now_ns
         elif now_ns - self._behind_ns >= BURST_NS:
             self._blind_until_ns = now_ns + BLIND_NS
-        self.is_behind = event.is_behind
+        self.is_behind = is_behind
 
     def is_blind(self, now_ns: int) -> bool:
         """Say whether our own ears may have missed the sound that is reported now."""
@@ -118,6 +120,10 @@ class Evidence:
             return False
         one.stopped = ended
         return one.is_ai_judged
+
+    def ended_with(self, playout: Playout) -> bool:
+        """Say whether the caller's latest sound was over when the answer was, its echo included."""
+        return playout.may_echo(self.stopped_ns, TAIL_NS)
 
     def committed(self, item_id: str) -> None:
         """Take that an item is whole."""

@@ -514,7 +514,8 @@ class BridgeParty:
 
     def _decided(self, command: BargeInDecided) -> None:
         self.decisions.append(command)
-        self._truth.talk.decided(command, self._agenda.now_ns)
+        if not self.call.is_closing:  # a goodbye may be protected
+            self._truth.talk.decided(command, self._agenda.now_ns)
         self._happened[command.outcome] += 1
         self._note(
             f"barge-in {command.outcome} ({command.reason}, {command.source}):"
