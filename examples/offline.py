@@ -39,21 +39,25 @@ class Answers:
     def __init__(self) -> None:
         self._begins: list[int] = []  # in bytes of AI audio
         self._heard = self._queued = 0
-        self._is_silent = False
+        self._generation = 0  # of the call when the latest began
+        self._is_over = False
 
     def look(self, bridge: Bridge, now_ns: int) -> None:
         """Look at the call's own ledger; called by the bridge at each beat."""
         call = bridge.call
         self._queued = call.playout.ring.write_position
         self._heard = call.playout.position_heard
-        self._is_silent = call.state(now_ns) is State.SILENT
         while len(self._begins) < call.counts.responses:
             self._begins.append(self._queued)
+            self._generation = call.generation
+        # One that was interrupted is not over: another comes in its place.
+        is_whole = call.generation == self._generation
+        self._is_over = is_whole and call.state(now_ns) is State.SILENT
 
     def after(self, number: int) -> Start:
         """Return the moment half a second after an answer was heard to its end."""
         return WhenTrue(
-            lambda: self._is_silent and len(self._begins) >= number, seconds=ANSWERS_AFTER_S
+            lambda: self._is_over and len(self._begins) >= number, seconds=ANSWERS_AFTER_S
         )
 
     def into(self, number: int) -> Start:
