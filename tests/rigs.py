@@ -250,15 +250,15 @@ class Answers:
         """Half a second after an answer was heard to its end."""
         return WhenTrue(lambda: self._is_over and len(self._begins) >= number, seconds=0.5)
 
-    def into(self, number: int) -> WhenTrue:
-        """Two seconds into an answer of which half a second more is there to be heard."""
-        return WhenTrue(lambda: self._is_well_in(number))
+    def into(self, number: int, heard_ms: int = 2000) -> WhenTrue:
+        """So far into an answer of which half a second more is there to be heard."""
+        return WhenTrue(lambda: self._is_well_in(number, heard_ms))
 
-    def _is_well_in(self, number: int) -> bool:
+    def _is_well_in(self, number: int, least_ms: int) -> bool:
         if len(self._begins) < number:
             return False
         heard_ms = ms_of_bytes(self._heard - self._begins[number - 1])
-        return heard_ms >= 2000 and ms_of_bytes(self._queued - self._heard) >= 500
+        return heard_ms >= least_ms and ms_of_bytes(self._queued - self._heard) >= 500
 
 
 @asynccontextmanager
