@@ -232,29 +232,33 @@ class Answers:
     def __init__(self) -> None:
         self._begins: list[int] = []  # in bytes of AI audio
         self._heard = self._queued = 0
-        self._is_silent = False
+        self._generation = 0  # of the call when the latest began
+        self._is_over = False
 
     def look(self, bridge: Bridge, now_ns: int) -> None:
         call = bridge.call
         self._queued = call.playout.ring.write_position
         self._heard = call.playout.position_heard
-        self._is_silent = call.state(now_ns) is State.SILENT
         while len(self._begins) < call.counts.responses:
             self._begins.append(self._queued)
+            self._generation = call.generation
+        # One that was interrupted is not over: another comes in its place.
+        is_whole = call.generation == self._generation
+        self._is_over = is_whole and call.state(now_ns) is State.SILENT
 
     def after(self, number: int) -> WhenTrue:
         """Half a second after an answer was heard to its end."""
-        return WhenTrue(lambda: self._is_silent and len(self._begins) >= number, seconds=0.5)
+        return WhenTrue(lambda: self._is_over and len(self._begins) >= number, seconds=0.5)
 
-    def into(self, number: int) -> WhenTrue:
-        """Two seconds into an answer of which half a second more is there to be heard."""
-        return WhenTrue(lambda: self._is_well_in(number))
+    def into(self, number: int, heard_ms: int = 2000) -> WhenTrue:
+        """So far into an answer of which half a second more is there to be heard."""
+        return WhenTrue(lambda: self._is_well_in(number, heard_ms))
 
-    def _is_well_in(self, number: int) -> bool:
+    def _is_well_in(self, number: int, least_ms: int) -> bool:
         if len(self._begins) < number:
             return False
         heard_ms = ms_of_bytes(self._heard - self._begins[number - 1])
-        return heard_ms >= 2000 and ms_of_bytes(self._queued - self._heard) >= 500
+        return heard_ms >= least_ms and ms_of_bytes(self._queued - self._heard) >= 500
 
 
 @asynccontextmanager
