@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import NamedTuple
 
 
@@ -19,7 +18,7 @@ class EarlyAudio:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._kept: deque[Kept] = deque()
+        self._kept: list[Kept] = []  # a list: an empty deque holds 0.7 kB in every call
         self._bytes = 0
 
     @property
@@ -33,14 +32,13 @@ class EarlyAudio:
         self._bytes += count
         dropped = 0
         while self._bytes > self._bytes_max:
-            oldest = self._kept.popleft().length_bytes
+            oldest = self._kept.pop(0).length_bytes
             self._bytes -= oldest
             dropped += oldest
         return dropped
 
     def release(self) -> list[Kept]:
         """Return everything that was kept, in order, and forget it."""
-        kept = list(self._kept)
-        self._kept.clear()
+        kept, self._kept = self._kept, []
         self._bytes = 0
         return kept

@@ -9,13 +9,13 @@ for every message (docs/performance.md).
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from fastbridge import _websocket
 from fastbridge._websocket import Socket
 from fastbridge.config import Settings
+from fastbridge.legs.once import Once
 from fastbridge.wire.realtime import APPEND_HEAD, APPEND_TAIL
 
 if TYPE_CHECKING:
@@ -156,10 +156,10 @@ class AiLeg:
         self._opened = opened
         self._limit_bytes = write_limit_bytes
         self.socket = Socket(is_client=True, message_bytes_max=RECEIVE_BYTES_MAX)
-        self._audio: deque[str] = deque()
+        self._audio: list[str] = []  # of at most `write_limit_bytes`, and nearly always empty
         self._audio_bytes = 0
-        self._ended = asyncio.Event()
-        self._lost = asyncio.Event()
+        self._ended = Once()
+        self._lost = Once()
         self._heard = -1
         self._is_silent = False
         self._watch: asyncio.TimerHandle | None = None
@@ -203,7 +203,7 @@ class AiLeg:
     def _send_waiting(self) -> None:
         """The transport has room again: send what waited, in order."""
         while self._audio and not self.socket.is_writing_paused:
-            payload = self._audio.popleft()
+            payload = self._audio.pop(0)
             self._audio_bytes -= len(APPEND_HEAD) + len(payload) + len(APPEND_TAIL)
             self.socket.send_between(APPEND_HEAD, payload, APPEND_TAIL)
 

@@ -21,6 +21,7 @@ from aiohttp import hdrs, web
 
 from fastbridge import _websocket
 from fastbridge._websocket import Socket
+from fastbridge.legs.once import Once
 
 # Bytes the kernel may hold unsent before it calls the socket full: a flushed answer must not sit
 # there. Three frames of 305 bytes.
@@ -75,8 +76,8 @@ class CarrierLeg:
         self._transport = request.transport
         self._protocol = request.protocol
         self.socket = Socket(is_client=False, message_bytes_max=message_bytes_max)
-        self._ended = asyncio.Event()
-        self._lost = asyncio.Event()
+        self._ended = Once()
+        self._lost = Once()
 
     def open(self, on_text: Callable[[bytes], None], on_binary: Callable[[bytes], None]) -> None:
         """Let each message be a call, from now on; one that is there already is one at once."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Final
 
 from fastbridge.events import TranscriptHeard
@@ -26,6 +27,12 @@ def squeezed(word: str) -> str:
     return _REPEATED.sub(r"\1", _MARKS.sub("", word.casefold()))
 
 
+@lru_cache(maxsize=16)
+def _listening_words(backchannels: str) -> frozenset[str]:
+    """Return the words of a setting as they are compared: one set for all calls that share it."""
+    return frozenset(filter(None, map(squeezed, backchannels.split(","))))
+
+
 class Transcripts:
     """The pieces of one session's transcripts, until each is a verdict.
 
@@ -35,7 +42,7 @@ class Transcripts:
     """
 
     def __init__(self, backchannels: str = "") -> None:
-        self._backchannels = frozenset(filter(None, map(squeezed, backchannels.split(","))))
+        self._backchannels = _listening_words(backchannels)
         # Pieces so far by item; None: its verdict was "words" already.
         self._pieces: OrderedDict[str, str | None] = OrderedDict()
 
