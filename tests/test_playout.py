@@ -207,7 +207,7 @@ def test_stale_frames_of_a_long_message_are_counted_one_by_one() -> None:
 
 
 def test_marks_stand_behind_messages_of_any_size() -> None:
-    """At least every 60 ms in the head of a talkspurt and 80 ms behind it, one at the end."""
+    """Every 40 ms in the head of a talkspurt, every 60 ms behind it, in whole messages."""
     for frames, spacing_ms in ((2, (40, 80)), (3, (60, 60))):
         one = playout(1000, frames)
         put(one, "i", bytes_of_ms(940))
