@@ -496,3 +496,67 @@ def test_clicks_do_not_keep_an_answer_held() -> None:
     assert {one.outcome for one in line.decisions} == {"resumed"}
     first = line.decisions[0]
     assert (first.decided_ns - first.onset_ns) // 1_000_000 <= 400 + 900 + 100
+
+
+def speak(line: Line, ms: int, *, probability: float = 0.97, level: int = 900) -> None:
+    """The caller speaks, or is silent; the network says so window by window."""
+    line.level = level
+    for _ in range(ms // 32):
+        line.run(32)
+        line.tell(SpeechScore(line.call.caller_ms, probability))
+
+
+def ended(line: Line) -> list[tuple[str, str]]:
+    """Return how each sound was judged."""
+    return [(one.outcome, one.reason) for one in line.decisions]
+
+
+@pytest.mark.parametrize("mode", ["reversible", "instant"])
+@pytest.mark.parametrize("ears", ["silero", "server"])
+def test_a_sound_that_outlasts_the_protection_is_not_talked_over(ears: str, mode: str) -> None:
+    """Who begins in the protected time and goes on is heard when it is over, and ends the rest."""
+    line = Line(
+        Settings(
+            greeting_protection="first",
+            greeting_protection_ms=2000,
+            detector=ears,
+            barge_in=mode,
+            echo_window_ms=0,
+        )
+    )
+    line.answers("r0", audio(9000))
+    line.run(1500)
+    if ears == "server":
+        line.caller_starts(ago_ms=0)
+        line.run(400)
+    else:
+        speak(line, 400)
+    assert ended(line) == [("ignored", "greeting")], "one sound is one decision"
+    assert line.carrier.record.clears == []
+    if ears == "server":
+        line.run(1800)
+    else:
+        speak(line, 1800)
+    assert ended(line) == [("ignored", "greeting"), ("committed", "speech")]
+    (truncate,) = line.of(TruncateItem)
+    assert 1800 <= truncate.audio_end_ms <= 2000 + (1500 if ears == "server" else 100)
+
+
+@pytest.mark.parametrize("ears", ["silero", "server"])
+def test_a_sound_that_ends_in_the_protected_time_stays_ignored(ears: str) -> None:
+    """Its end is known: nothing interrupts when the protection is over."""
+    line = Line(
+        Settings(greeting_protection="first", greeting_protection_ms=2500, detector=ears),
+    )
+    line.answers("r0", audio(6000))
+    line.run(1000)
+    if ears == "server":
+        line.caller_starts(ago_ms=0)
+        line.run(900)
+        line.caller_stops()
+    else:
+        speak(line, 600)
+        speak(line, 500, probability=0.0, level=0)
+    line.run(3000)
+    assert ended(line) == [("ignored", "greeting")]
+    assert line.carrier.record.clears == []

@@ -12,7 +12,7 @@ cdef class Call(KeptTalk):
     cdef public int64_t _turn_due_ns, _heard_until_ns
     cdef public int64_t _quiet_since_ns, _padding_ms, _silence_ms
     cdef public bint _is_turn_forced
-    cdef public object _noise_items, _early_items, _clear, _protection, _levels
+    cdef public object _noise_items, _early_items, _clear, _protection, _protected, _levels
 
     cpdef bint _can_be_interrupted(self, int64_t now_ns) except *
     cpdef bint wants_detector(self, int64_t now_ns) except *

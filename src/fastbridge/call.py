@@ -87,6 +87,8 @@ class Call(KeptTalk):
         self._early_items: deque[str] = deque(maxlen=16)
         self._clear: _Clear | None = None
         self._protection = GreetingProtection.of(settings)
+        # A sound that began under it and goes on: judged when the protection is over.
+        self._protected: Candidate | None = None
         # The levels of the latest caller frames: a sound is reported after it began.
         # When the caller's latest sound ended, as our own ears heard it; 0: none did.
         self._quiet_since_ns = 0
@@ -108,6 +110,8 @@ class Call(KeptTalk):
     def _tick_sound(self, now_ns: int) -> None:
         """Run the deadlines of the sound that is being judged, and of a turn nobody ended."""
         self._tell_if_due(now_ns)
+        if self._protected is not None and not self._is_protected(now_ns):
+            self._judge_protected(self._protected, now_ns)
         if now_ns >= self._turn_due_ns:
             if self.rules is not None and self.rules.stage is not Stage.QUIET:
                 self._turn_due_ns = now_ns + TURN_PATIENCE_NS  # the caller is still speaking
@@ -234,7 +238,9 @@ class Call(KeptTalk):
         """Judge a sound that began: a turn, an interruption, or one to be doubted for a while."""
         state = self.state(now_ns)
         if state is not State.SILENT and self._is_protected(now_ns):
-            self._ignore_for_greeting(Candidate(onset_ns, now_ns, is_local, onset_ms), now_ns)
+            begun = Candidate(onset_ns, now_ns, is_local, onset_ms)
+            begun.items.update({item_id} - {""})
+            self._ignore_for_greeting(begun, now_ns)
             return
         doubt = self.guard.judge(onset_ns, self.playout, now_ns)
         act = self.judge.onset(
@@ -361,6 +367,7 @@ class Call(KeptTalk):
         is_known = spurt.was_sure or spurt.is_by_level
         end_ms = spurt.ended_ms if is_known else spurt.began_ms
         self._quiet_since_ns = ended_ns = self.caller_clock.arrival_ns(bytes_of_ms(end_ms), now_ns)
+        self._protected = None
         one, rules = self.judge.candidate, self.rules
         # One that has ended waits for a verdict: what ends now never was a part of it.
         if one is None or rules is None or not one.is_local or one.ended_ns:
@@ -390,6 +397,7 @@ class Call(KeptTalk):
         """Take the AI's report that a sound ended; its own silence window is not sound."""
         input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
         ended = self.input_clock.arrival_ns(input_bytes, now_ns), self._caller_ms_of(input_bytes)
+        self._forget_protected(event.item_id)
         if self.evidence.stopped(self.judge.candidate, event.item_id, ended):
             self._end_sound(ended, now_ns)
 
@@ -411,6 +419,7 @@ class Call(KeptTalk):
         self._turn_due_ns = NEVER_NS
         self._heard_until_ns = 0
         self.evidence.committed(event.item_id)
+        self._forget_protected(event.item_id)
         if self._is_turn_forced:
             self._is_turn_forced = False  # the answer was asked for already
         elif event.item_id in self._noise_items and self._was_judged(now_ns):
@@ -620,7 +629,35 @@ class Call(KeptTalk):
                 )
         super()._on_carrier_started(event, now_ns)
 
+    def _judge_protected(self, one: Candidate, now_ns: int) -> None:
+        """Judge a sound that outlasts the protection like any other: nobody is talked over.
+
+        Our own ears know that it goes on. Of the AI, which tells an end late, it is believed only
+        while the rest of the greeting plays.
+        """
+        self._protected = None
+        is_sure = self.rules is not None and self.rules.stage is Stage.SURE
+        is_told = self.label(now_ns) == GREETING and not self._is_our_echo(now_ns)
+        goes_on = is_sure if one.is_local else is_told
+        if not goes_on or not self._can_be_interrupted(now_ns):
+            return
+        item_id = next(iter(one.items), "")
+        self._sound(one.onset_ns, one.onset_ms, now_ns, is_local=one.is_local, item_id=item_id)
+        if self.judge.candidate is not None:
+            self.judge.candidate.is_sure = is_sure
+
+    def _forget_protected(self, item_id: str) -> None:
+        """Take the AI's word that a sound which began under protection is over."""
+        if self._protected is not None and item_id in self._protected.items:
+            self._protected = None
+
     def _ignore_for_greeting(self, one: Candidate, now_ns: int) -> None:
         """Let the greeting go on; what the caller says is heard by the AI all the same."""
+        known = self._protected
+        if known is not None:  # more of the same sound
+            known.is_local = known.is_local or one.is_local
+            known.items |= one.items
+            return
+        self._protected = one
         self.counts.barge_ins_ignored += 1
         self._record(self.judge.numbered(one), "ignored", "greeting", now_ns)
