@@ -41,8 +41,8 @@ class Ear:
     __slots__ = (
         "_end_ms", "_engine", "_gate", "_has_slot", "_has_sounded", "_is_awake", "_near",
         "_on_cleaned", "_on_event", "_probed_ms", "_resting", "_shift_ms", "_sounded_ms",
-        "_voiced_ms", "_was_refused", "in_flight", "is_open", "is_still", "line", "mind", "path",
-        "pending",
+        "_voiced_ms", "_was_kept", "_was_refused", "in_flight", "is_open", "is_still", "line",
+        "mind", "path", "pending",
     )  # fmt: skip
 
     def __init__(self, engine: Listening, on_event: OnEvent, on_cleaned: OnCleaned | None) -> None:
@@ -58,6 +58,8 @@ class Ear:
         self._probed_ms = 0
         self._shift_ms = 0
         self._is_awake = False
+        # The frame before was one that nobody wanted looked at.
+        self._was_kept = False
         self._has_slot = False
         self._was_refused = False
         # Until the probe knows: when frames of the AI's voice were at the ear, and whether the
@@ -94,6 +96,7 @@ class Ear:
         """
         self._follow(payload, count, at_ms)
         self._is_awake = False
+        self._was_kept = True
         self._resting += 1
 
     def hear(self, payload: str, count: int, at_ms: int, level: int) -> None:
@@ -112,8 +115,9 @@ class Ear:
             played = self._played_with(count, at_ms)
             if self._is_probe_due(at_ms):
                 self._engine.wake(self)
-        if is_sound and not self._is_awake and played is None:
+        if is_sound and not self._is_awake and (played is None or self._was_kept):
             self._queue_pre_roll()
+        self._was_kept = False
         self._is_awake = is_sound
         self._resting = 0 if is_sound else self._resting + 1
         if is_sound or played is not None or self.pending or self.in_flight:
