@@ -199,6 +199,24 @@ def test_frames_nobody_wanted_are_pre_roll() -> None:
     assert story(tale).counts.scored_windows == 6
 
 
+def test_frames_nobody_wanted_are_pre_roll_of_a_cancelled_call_too() -> None:
+    """The first window of a new answer is not judged by what the network heard seconds before."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        for _ in range(30):
+            caller.at_ms += FRAME_MS
+            caller.ear.keep(coded64(LOUD_FRAME), FRAME_BYTES, caller.at_ms)
+        play(caller.ear, LOUD_FRAME, caller.at_ms)
+        caller.say(2)
+        await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+        assert engine.echo_calls == 1
+        assert len(network.windows) >= PRE_ROLL_FRAMES * FRAME_MS // WINDOW_MS
+        assert all(score.at_ms > 30 * FRAME_MS for score in caller.scores)
+
+    story(tale)
+
+
 def test_the_end_of_a_sound_is_seen_and_then_the_network_rests() -> None:
     """Quiet frames within the hangover are scored, later ones are not; order is kept."""
 

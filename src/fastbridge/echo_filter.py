@@ -53,6 +53,8 @@ _TALK_BLOCKS: Final = 5
 _FLOOR_RISE: Final = 1.01
 # What comes back is weaker by 3 dB at least than the loudest that was played.
 _ECHO_MOST: Final = 0.5
+# When nothing louder (-35 dBov) was played AEC3 mutes nobody.
+_SPOKEN: Final = 10**-3.5
 # What is left is echo while it is not even this share of what somebody talking would leave.
 _ECHO_SHARE: Final = 0.5
 # Of the echo that is computed so much is found in what came, or the path is not where it was: then
@@ -159,7 +161,8 @@ class EchoFilter:
 
         AEC3, which has nothing to learn from on a call without an echo, would mute the caller.
         """
-        return not self._was_proven and self._came > _ECHO_MOST * max(self._loudest)
+        loudest = max(self._loudest)
+        return not self._was_proven and loudest > _SPOKEN and self._came > _ECHO_MOST * loudest
 
     def noise(self) -> NDArray[np.int16]:
         """Return a frame as the line sounds when nobody talks: a network hears voices in zeros."""

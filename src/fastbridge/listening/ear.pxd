@@ -7,7 +7,7 @@ cdef class Ear:
     cdef public object _engine, _on_event, _on_cleaned, _gate, _near, _voiced_ms
     cdef public object mind, path, line, pending, lag
     cdef public int64_t _resting, _end_ms, _probed_ms, _shift_ms, _sounded_ms, in_flight
-    cdef public bint _is_awake, _has_slot, _was_refused, _has_sounded, is_still, is_open
+    cdef public bint _is_awake, _has_slot, _was_refused, _has_sounded, is_still, is_open, _was_kept
 
     cpdef object keep(self, payload, int64_t count, int64_t at_ms)
     cpdef object hear(self, payload, int64_t count, int64_t at_ms, int64_t level)

@@ -52,6 +52,8 @@ class Ear:
         self._probed_ms = 0
         self._shift_ms = 0
         self._is_awake = False
+        # The frame before was one that nobody wanted looked at.
+        self._was_kept = False
         self._has_slot = False
         self._was_refused = False
         # Until the probe knows: when frames of the AI's voice were at the ear, and whether the
@@ -89,6 +91,7 @@ class Ear:
         """
         self._follow(payload, count, at_ms)
         self._is_awake = False
+        self._was_kept = True
         self._resting += 1
         if self.lag.is_behind and not self.pending and not self.in_flight:
             self._answered(at_ms)
@@ -109,11 +112,12 @@ class Ear:
             played = self._played_with(count, at_ms)
             if self._is_probe_due(at_ms):
                 self._engine.wake(self)
-        if is_sound and not self._is_awake and played is None:
-            if self._engine.is_shedding:
+        if is_sound and not self._is_awake and (played is None or self._was_kept):
+            if played is None and self._engine.is_shedding:
                 self._shed()
                 return
             self._queue_pre_roll()
+        self._was_kept = False
         self._is_awake = is_sound
         self._resting = 0 if is_sound else self._resting + 1
         if is_sound or played is not None or self.pending or self.in_flight:
