@@ -90,8 +90,8 @@ def installed() -> list[Peer]:
     peers = []
     if PYTHON.is_file():
         peers += [
-            _python_peer(PIPECAT, "pipecat_bridge.py", "pipecat-ai", 2, 1),
-            _python_peer(AGENTS_PYTHON, "agents_bridge.py", "openai-agents", 20, 5),
+            _python_peer(PIPECAT, "pipecat_bridge.py", "pipecat-ai", 16, 1),
+            _python_peer(AGENTS_PYTHON, "agents_bridge.py", "openai-agents", 80, 5),
         ]
     node = shutil.which("node")
     if node is not None and (NODE_FOLDER / "node_modules" / "ws").is_dir():
@@ -106,7 +106,7 @@ def installed() -> list[Peer]:
             takes_first=False,
         )
         part = "@openai/agents-extensions"
-        peers.append(Peer(bridge, 25, 10, {part: _node_version(part)}))
+        peers.append(Peer(bridge, 80, 10, {part: _node_version(part)}))
     return peers
 
 
