@@ -13,7 +13,7 @@ cdef class Playout:
     cdef public int64_t history_pauses, padding_bytes, stale_frames_sent, never_heard_bytes
     cdef public int64_t talk_start_ns, previous_talk_end_ns
     cdef public int64_t _history_bytes, _beat_ns, _heard, _proven, _believed, _began_ns
-    cdef public int64_t _unmarked_bytes, _talk_bytes, _sent, _dead_until
+    cdef public int64_t _unmarked_bytes, _talk_bytes, _sent, _sent_ns, _dead_until, _beat_messages
     cdef public bint _dry_counted
     cdef public str edge, _last_writer
     cdef public object _stall, _epoch, _mark_due

@@ -148,6 +148,9 @@ class Playout:
         self._mark_due: Mark | None = None
         self._dry_counted = True
         self._sent = 0
+        # When the latest message left, and how many did in that beat.
+        self._sent_ns = 0
+        self._beat_messages = 0
         # Positions that must never leave again: below the latest flush, and whatever was queued of
         # a response that had brought audio before it. Born: the generation of its first audio.
         self._dead_until = 0
@@ -220,7 +223,11 @@ class Playout:
             size = framed_bytes(readable)
         # A carrier that lags its model has played less: what it holds is counted from there.
         at_ns = now_ns - self._overdue_ns(now_ns)
-        if self.clock.unplayed(at_ns) + size > self.lead_bytes:
+        # A beat's second message needs half a message more room: where each beat makes room for one,
+        # give or take its lateness, a beat would send two and the next one none.
+        is_second = self._beat_messages == 1 and now_ns == self._sent_ns
+        room = self.lead_bytes - (size // 2 if is_second else 0)
+        if self.clock.unplayed(at_ns) + size > room:
             return None
         if self._is_history_full(size, now_ns):
             return None
@@ -256,6 +263,8 @@ class Playout:
             self.talk_start_ns = now_ns
             self._talk_bytes = 0
         self._dry_counted = False
+        self._beat_messages = self._beat_messages + 1 if now_ns == self._sent_ns else 1
+        self._sent_ns = now_ns
         self.resent_bytes += max(min(self._sent, position + count) - position, 0)
         self._sent = max(self._sent, position + count)
         self.padding_bytes += size - count
