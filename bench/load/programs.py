@@ -5,6 +5,7 @@ A C compiler is needed (the package needs one too); OpenSSL's headers only for t
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -97,10 +98,19 @@ def sounds() -> tuple[list[str], str]:
         return [], "a synthetic buzz"
     WORK.mkdir(exist_ok=True)
     caller, ai = WORK / "caller.ulaw", WORK / "ai.ulaw"
-    caller.write_bytes(_without_pauses(voice.phrases[1].mulaw))
+    _put(caller, _without_pauses(voice.phrases[1].mulaw))
     spoken = b"".join(voice.phrases[place].mulaw for place in (0, 2, 3))
-    ai.write_bytes(spoken[: len(spoken) // DELTA_BYTES * DELTA_BYTES])
+    _put(ai, spoken[: len(spoken) // DELTA_BYTES * DELTA_BYTES])
     return ["--caller", str(caller), "--voice", str(ai)], voice.source
+
+
+def _put(file: Path, data: bytes) -> None:
+    """Write a file in one go: another command's generator may be reading it."""
+    if file.is_file() and file.read_bytes() == data:
+        return
+    fresh = file.with_suffix(f".{os.getpid()}")
+    fresh.write_bytes(data)
+    fresh.replace(file)
 
 
 def _without_pauses(mulaw: bytes) -> bytes:
