@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,16 @@ def test_every_typed_room_has_its_source() -> None:
         if one.with_suffix(".py").is_file() or one.with_suffix(".pyx").is_file()
     }
     assert {one.with_suffix("") for one in rooms()} <= typed
+
+
+def test_every_typed_attribute_is_one_of_its_source() -> None:
+    """A type for C that outlived its attribute is dead weight in every call."""
+    left = []
+    for source in rooms():
+        text = source.read_text()
+        for line in re.findall(
+            r"cdef public (?:\w+) ([\w, ]+)", source.with_suffix(".pxd").read_text()
+        ):
+            names = [name.strip() for name in line.split(",")]
+            left += [f"{source.name}: {name}" for name in names if f"self.{name}" not in text]
+    assert not left
