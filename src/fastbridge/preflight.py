@@ -51,8 +51,7 @@ def warn(settings: Settings) -> None:
         )
     if settings.barge_in == "server" and settings.greeting_protection != "off":
         LOG.warning(
-            "FASTBRIDGE_GREETING_PROTECTION protects only what the model has made when it hears the"
-            " caller: with FASTBRIDGE_BARGE_IN=server it stops making the rest; set reversible"
+            "FASTBRIDGE_BARGE_IN=server: a protected greeting ends where the AI heard the caller"
         )
     ai_host = urlsplit(settings.openai_base_url).hostname or ""
     if settings.openai_api_key is None and ai_host not in LOOPBACK_NAMES:
