@@ -223,8 +223,8 @@ class Playout:
             size = framed_bytes(readable)
         # A carrier that lags its model has played less: what it holds is counted from there.
         at_ns = now_ns - self._overdue_ns(now_ns)
-        # A beat's second message needs half a message more room: where each beat makes room for one,
-        # give or take its lateness, a beat would send two and the next one none.
+        # A beat's second message needs half a message more room: where each beat makes room for
+        # one, give or take its lateness, a beat would send two and the next one none.
         is_second = self._beat_messages == 1 and now_ns == self._sent_ns
         room = self.lead_bytes - (size // 2 if is_second else 0)
         if self.clock.unplayed(at_ns) + size > room:
