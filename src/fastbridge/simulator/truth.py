@@ -212,8 +212,8 @@ class Truth:
 
     def announced(self, response_id: str, turn: int | None, *, is_closing: bool) -> None:
         """Write down a `response.created` as the bridge reads it."""
-        if response_id in self.over | self.dead | self.live | self.unasked:
-            return
+        if response_id in self.over | self.dead | self.live | self.unasked | self.spared:
+            return  # told twice: what was given up is not alive again
         if is_closing or (turn is not None and turn < self.oldest_live_turn):
             self.dead.add(response_id)
         elif turn is None:
