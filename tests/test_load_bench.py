@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from bench.load import bridges, figures, limits, memory, picture, programs, results, run, runs, soak
 
-from fastbridge import bridge
+from fastbridge import bridge, playout
 from fastbridge._ring import MulawRing
 from fastbridge._websocket import Socket
 from fastbridge.bridge import Bridge
@@ -304,3 +305,12 @@ def test_the_table_compares_with_the_floor_of_the_same_size() -> None:
     assert "| x | 100 | 3.00 | 1.50 |" in text[3]
     assert "| x | 400 | 3.00 | - |" in text[4]
     assert "| 1.0/2.0/3.0 | 1.0/2.0 | 1.0/2.0 | - |" in text[3]
+
+
+def test_the_floor_asks_for_the_marks_fastbridge_asks_for() -> None:
+    """The yardstick sends what we send: its spacing of marks is that of the playout."""
+    source = (Path(__file__).parent.parent / "bench" / "load" / "floor.c").read_text()
+    known = re.search(r"MARK_BYTES = (\d+), HEAD_MARK_BYTES = (\d+), HEAD_BYTES = (\d+)", source)
+    assert known is not None
+    ours = (playout.MARK_EVERY_BYTES, playout.HEAD_MARK_EVERY_BYTES, playout.HEAD_BYTES)
+    assert tuple(map(int, known.groups())) == ours

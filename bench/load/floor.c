@@ -11,7 +11,7 @@
 
 enum { CARRIER, AI, LISTENER };
 enum { FRAME_BYTES = 160, RING_BYTES = 1 << 19, PHASES = 4, CALLS_MAX = 4096 };
-enum { MARK_BYTES = 800, HEAD_MARK_BYTES = 320, HEAD_BYTES = 3200 };
+enum { MARK_BYTES = 480, HEAD_MARK_BYTES = 320, HEAD_BYTES = 3200 };
 #define FRAME_NS (20 * NS_PER_MS)
 
 typedef struct {
@@ -80,9 +80,9 @@ static void send_frame(Call *call) {
     ws_put(&call->carrier, OP_TEXT, text, (size_t)n + 3);
     call->talk_bytes += FRAME_BYTES;
     call->unmarked_bytes += FRAME_BYTES;
-    bool is_dense = call->talk_bytes <= HEAD_BYTES || call->written - call->read < FRAME_BYTES;
-    uint64_t spacing = is_dense ? HEAD_MARK_BYTES : MARK_BYTES;
-    if (call->unmarked_bytes >= spacing || call->read == call->written) send_mark(call);
+    bool is_end = call->written - call->read < FRAME_BYTES;
+    uint64_t spacing = call->talk_bytes <= HEAD_BYTES ? HEAD_MARK_BYTES : MARK_BYTES;
+    if (call->unmarked_bytes >= spacing || is_end) send_mark(call);
 }
 
 static void pace(Call *call, int64_t now) {
