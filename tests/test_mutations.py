@@ -103,18 +103,16 @@ MUTATIONS = (
     Mutation(
         "window_is_bounded",
         Playout.next_message,
-        "> self.lead_bytes:",
+        "> room:",
         "> 400 * FRAME_BYTES:",
         {"lead_ms": 900, "window_frames": 50, "times_real_time": 40},
     ),
-    Mutation(
-        "lead_is_bounded", Playout.next_message, "> self.lead_bytes:", "> self.lead_bytes + 800:"
-    ),
+    Mutation("lead_is_bounded", Playout.next_message, "> room:", "> room + 800:"),
     Mutation(
         "pace_is_kept",
         Playout.next_message,
-        "> self.lead_bytes:",
-        "> self.lead_bytes - 800:",
+        "> room:",
+        "> room - 800:",
         {"lead_ms": 200, "carrier_way_ms": 20, "carrier_jitter_ms": 0},
     ),
     Mutation(

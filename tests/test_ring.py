@@ -508,6 +508,16 @@ def test_consumer_notices_32768_flushes_at_once(ring: MulawRing) -> None:
 # ---- threads ----
 
 
+def flush_often(ring: MulawRing, flushed_to: list[int], stop: threading.Event) -> None:
+    """Flush and count; every other time there is something to throw away."""
+    while flushed_to[0] < 20_000 and not stop.wait(0):  # fewer than the epoch has numbers
+        if flushed_to[0] % 2 == 0 or ring.readable_bytes:
+            ring.flush(sync=False)
+            flushed_to[0] += 1
+        else:
+            time.sleep(0)
+
+
 def test_flush_from_another_thread_lets_nothing_stale_through(ring: MulawRing) -> None:
     """I3, I4: one thread writes, one reads, one flushes; no frame is torn or stale or repeated."""
     frames = struct.Struct(">HxxI")  # epoch, sequence number; 20 times in a frame
@@ -521,14 +531,6 @@ def test_flush_from_another_thread_lets_nothing_stale_through(ring: MulawRing) -
             delta = b"".join(frames.pack(epoch, sequence + i) * 20 for i in range(3))
             if ring.write(delta, epoch) > 0:
                 sequence += 3
-
-    def flush() -> None:
-        while flushed_to[0] < 20_000 and not stop.wait(0):  # fewer than the epoch has numbers
-            if flushed_to[0] % 2 and not ring.readable_bytes:
-                time.sleep(0)  # every other flush has something to throw away
-                continue
-            ring.flush(sync=False)
-            flushed_to[0] += 1
 
     def read() -> None:
         last, found, tries = -1, 0, 0
@@ -548,7 +550,8 @@ def test_flush_from_another_thread_lets_nothing_stale_through(ring: MulawRing) -
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
-    threads = [threading.Thread(target=work) for work in (write, flush, read)]
+    flusher = threading.Thread(target=flush_often, args=(ring, flushed_to, stop))
+    threads = [threading.Thread(target=write), flusher, threading.Thread(target=read)]
     try:
         for thread in threads:
             thread.start()
