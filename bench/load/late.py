@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
-from bench.load import bridges, run, runs
+from bench.load import bridges, parts, runs
 
 from fastbridge import silero
 
@@ -69,13 +69,13 @@ def main(argv: list[str] | None = None) -> int:
         with bridges.running(slow_bridge(late_s)) as running:
             found = runs.against(running, arguments.calls, seconds=arguments.seconds)
             told = metrics(running.ports.bridge)
-        run.say(
+        parts.say(
             f"scores {late_s:g} s late, {arguments.calls} calls: stale {found['stale_bytes']} B in"
             f" {found['stale_barge_ins']} of {found['barge_ins']} interruptions,"
             f" {found['lost_turns']} turns lost, {found['deletes']} items deleted"
         )
         for line in told:
-            run.say(f"  {line}")
+            parts.say(f"  {line}")
         is_broken |= bool(found["stale_bytes"] or found["lost_turns"])
     return int(is_broken)
 
