@@ -259,7 +259,7 @@ class Bridge:
             self.ai is None or not self.ai.append(payload)
         ):
             call.append_refused(count)
-        if call.has_commands:
+        if call.has_commands():
             self._perform(now_ns)
         if self._ear is not None:
             self._listen(self._ear, payload, count, level, now_ns)
@@ -402,7 +402,7 @@ class Bridge:
                 socket.send(message, None if mark is None else self.stream.mark(mark))
                 if socket.waiting_bytes() > UNSENT_BYTES_MAX:
                     break
-        if call.has_commands:
+        if call.has_commands():
             self._perform(now_ns)
         if self.worker.watch is not None:
             self.worker.watch(self, now_ns)
@@ -471,7 +471,7 @@ class Bridge:
             return
         if isinstance(message, realtime.Delta):
             self.call.ai_audio(message.response_id, message.item_id, message.delta, now_ns)
-            if self.call.has_commands:
+            if self.call.has_commands():
                 self._perform(now_ns)
         else:
             if isinstance(message, AiErrored):
@@ -485,7 +485,7 @@ class Bridge:
     def _handle(self, event: Event, now_ns: int | None = None) -> None:
         now_ns = time.monotonic_ns() if now_ns is None else now_ns
         self.call.handle(event, now_ns)
-        if self.call.has_commands:
+        if self.call.has_commands():
             self._perform(now_ns)
 
     def hang_up(self, reason: str) -> None:

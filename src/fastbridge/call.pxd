@@ -14,7 +14,9 @@ cdef class Call(KeptTalk):
     cdef public bint _is_turn_forced
     cdef public object _noise_items, _early_items, _clear, _protection, _protected, _levels
 
-    cpdef bint _can_be_interrupted(self, int64_t now_ns) except *
-    cpdef bint wants_detector(self, int64_t now_ns) except *
-    cpdef void _level(self, int64_t level, int64_t now_ns) except *
+    cpdef bint _can_be_interrupted(self, int64_t now_ns) except -1
+    cpdef bint wants_detector(self, int64_t now_ns) except -1
+    cpdef object _level(self, int64_t level, int64_t now_ns)
+    cpdef object _watch_sound(self, int64_t now_ns)
+    cpdef object _act(self, act, int64_t now_ns)
     cpdef object _on_score(self, event, int64_t now_ns)

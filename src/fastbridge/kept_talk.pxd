@@ -13,4 +13,4 @@ cdef class KeptTalk(HeardTalk):
     cdef public object rules
     cdef public int64_t _spurt_began_ms
 
-    cpdef object due_ms(self, int64_t now_ns)
+    cpdef int64_t due_ms(self, int64_t now_ns) except? -1
