@@ -33,5 +33,7 @@ cdef class Bridge:
     @cython.locals(call=Doors, socket=Socket)
     cpdef object _beat(self, int64_t now_ns)
     cpdef object _ai_message(self, data)
+    @cython.locals(call=Doors)
+    cpdef object _ai_audio(self, response_id, item_id, delta, int64_t now_ns)
     cpdef object _perform(self, now_ns=*)
     cpdef object _handle(self, event, now_ns=*)

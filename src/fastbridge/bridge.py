@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 
 from fastbridge._clocks import CallerGaps
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
+from fastbridge._scan import scan_delta
 from fastbridge.call import Call, history_frames
 from fastbridge.call_summary import summary_fields
 from fastbridge.config import Settings
@@ -459,8 +460,13 @@ class Bridge:
 
     def _ai_message(self, data: bytes) -> None:
         now_ns = time.monotonic_ns()
+        found = scan_delta(data)
+        if found is not None:
+            response_id, item_id, delta = found
+            self._ai_audio(response_id, item_id, delta, now_ns)
+            return
         try:
-            message = realtime.read(data, self._transcripts)
+            message = realtime.parse(data, self._transcripts)
         except AiError as fault:
             self.worker.totals.ai_faults[fault.reason] += 1
             self._log_fault("AI message refused", fault.reason, str(fault))
@@ -470,15 +476,20 @@ class Bridge:
         if message is None:
             return
         if isinstance(message, realtime.Delta):
-            self.call.ai_audio(message.response_id, message.item_id, message.delta, now_ns)
-            if self.call.has_commands():
-                self._perform(now_ns)
+            self._ai_audio(message.response_id, message.item_id, message.delta, now_ns)
         else:
             if isinstance(message, AiErrored):
                 self.worker.totals.ai_erred(message.code)
             self._handle(message, now_ns)
             if self._trace is not None:
                 self._trace.told(message, self.call, now_ns)
+
+    def _ai_audio(self, response_id: str, item_id: str, delta: str, now_ns: int) -> None:
+        """Let the call take AI audio: most of what an AI says."""
+        call = self.call
+        call.ai_audio(response_id, item_id, delta, now_ns)
+        if call.has_commands():
+            self._perform(now_ns)
 
     # ----------------------------------------------------------------- commands
 
