@@ -59,6 +59,7 @@ FLOORS = {
     "caller_gaps": 1,
     "silero": 4,
     "decision_record": 4,
+    "call_log": 4,
     "call_summary": 4,
     "cancelling": 4,
     "listening": 5,

@@ -19,7 +19,7 @@ cdef class Bridge:
     cdef public AiLeg ai
     cdef public int64_t began_ns, silence_worst_ns, _cleared_ns, _flushed_ns, _stalled_since_ns
     cdef public int64_t _head_bytes, _tail_bytes
-    cdef public bint _is_stall_counted
+    cdef public bint _is_stall_counted, _is_cancelling
     cdef public str carrier_name
     cdef public CallerGaps _gaps
     cdef public object _transcripts, _trace, _ai_task, _faults, _notes, _closing, _loose
@@ -28,7 +28,7 @@ cdef class Bridge:
 
     @cython.locals(call=Doors)
     cpdef object _caller_audio(self, payload, int64_t count, int64_t level, int64_t timestamp_ms)
-    @cython.locals(call=Doors)
+    @cython.locals(call=Doors, end_ms=int64_t)
     cpdef object _listen(self, Ear ear, payload, int64_t count, int64_t level, int64_t now_ns)
     cpdef object _played(self, Ear ear, message, int64_t now_ns)
     cpdef object beat(self, int64_t now_ns)

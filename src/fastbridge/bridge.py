@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from fastbridge._clocks import CallerGaps
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge._scan import scan_delta
 from fastbridge.call import Call, history_frames
+from fastbridge.call_log import CallLog
 from fastbridge.call_summary import summary_fields
 from fastbridge.config import Settings
 from fastbridge.decision_record import decision_fields, ms_of, told_fields
@@ -69,7 +69,6 @@ from fastbridge.listening.ear import Ear
 from fastbridge.listening.engine import Listening
 from fastbridge.mulaw import BYTES_PER_MS, FRAME_BYTES, FRAME_MS, NS_PER_MS
 from fastbridge.pacing import Heartbeat
-from fastbridge.speech import Stage
 from fastbridge.tools import CallFacts, ToolBox, ToolOutput, ToolRequest, ToolRun
 from fastbridge.totals import Totals
 from fastbridge.tracing import CallTrace, Traces
@@ -130,38 +129,8 @@ class Looker(Protocol):
 _LEVELS: Final = logging.getLevelNamesMapping()
 
 
-class CallLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds call id, label and generation to every line of a call."""
-
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Make the record without looking for the line of code that speaks.
-
-        Nobody asks for that line, compiled code has none, and to look costs as much as to format.
-        """
-        logger = self.logger
-        if not logger.isEnabledFor(level):
-            return
-        msg, named = self.process(msg, kwargs)
-        problem = sys.exc_info() if named.get("exc_info") else None
-        record = logger.makeRecord(
-            logger.name, level, "", 0, msg, args, problem, None, named["extra"]
-        )
-        logger.handle(record)
-
-    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Put the call's fields under the line's own."""
-        bridge: Bridge = self.extra["bridge"]  # type: ignore[index, assignment]
-        call = bridge.call
-        given = kwargs.pop("fields", {})
-        kwargs["extra"] = {
-            "fields": {
-                "call_sid": call.call_sid or "-",
-                "label": call.label(time.monotonic_ns()),
-                "generation": call.generation,
-                **given,
-            }
-        }
-        return msg, kwargs
+def _now_ns() -> int:
+    return time.monotonic_ns()
 
 
 class Bridge:
@@ -197,7 +166,7 @@ class Bridge:
         self._trace: CallTrace | None = None
         if worker.traces is not None:
             self._trace = worker.traces.begin(now_ns)
-        self.log = CallLog(LOG, {"bridge": self})
+        self.log = CallLog(LOG, self, _now_ns)
         self.ai: AiLeg | None = None
         self._ai_task: asyncio.Task[None] | None = None
         self._faults: Counter[str] = Counter()
@@ -213,6 +182,8 @@ class Bridge:
         # Whoever looks at this call now; None: nobody.
         self.looked_at_by: Looker | None = None
         self._head_bytes = self._tail_bytes = 0
+        # Whether the call was told that echo is cancelled.
+        self._is_cancelling = False
 
     # ----------------------------------------------------------------- life
 
@@ -288,12 +259,14 @@ class Bridge:
     def _listen(self, ear: Ear, payload: str, count: int, level: int, now_ns: int) -> None:
         """Let our own detector hear a caller frame while there is what to interrupt."""
         call = self.call
-        if ear.has_canceller is not call.is_echo_cancelled:
-            self._handle(EchoCancelling(ear.has_canceller), now_ns)
+        if ear.cancels() is not self._is_cancelling:
+            self._is_cancelling = ear.cancels()
+            self._handle(EchoCancelling(self._is_cancelling), now_ns)
+        end_ms = call.caller_end_ms()
         if call.wants_detector(now_ns):
-            ear.hear(payload, count, call.caller_ms, level)
+            ear.hear(payload, count, end_ms, level)
         else:
-            ear.keep(payload, count, call.caller_ms)
+            ear.keep(payload, count, end_ms)
 
     def _on_heard(self, event: SpeechScore | EchoMeasured | EarsBehind) -> None:
         """The detector's thread has an answer; called on the loop."""
@@ -302,9 +275,15 @@ class Bridge:
             return
         if isinstance(event, SpeechScore) and event.probability == 0.0:
             rules = call.rules
-            if rules is None or rules.stage is Stage.QUIET:
+            if rules is None or not rules.sounds():
                 return  # nobody speaks, and nobody did: most of what a detector ever says
         self._handle(event)
+
+    def _on_quiet(self, at_ms: int) -> None:
+        """A quiet frame: it matters where somebody speaks; called while the frame is heard."""
+        rules = self.call.rules
+        if rules is not None and rules.sounds():
+            self._on_heard(SpeechScore(at_ms, 0.0))
 
     def _on_cleaned(self, frame: CallerCleaned) -> None:
         """The canceller has taken our echo out of a frame, which may still wait."""
@@ -334,7 +313,9 @@ class Bridge:
             self.ring.set_template(head, tail)
             self._head_bytes, self._tail_bytes = len(head), len(tail)
             if self.worker.listening is not None and self.call.rules is not None:
-                self._ear = self.worker.listening.open(self._on_heard, self._on_cleaned)
+                self._ear = self.worker.listening.open(
+                    self._on_heard, self._on_cleaned, self._on_quiet
+                )
             self._handle(event)
             # What a carrier adds may name people: only when it is asked for.
             is_asked = self.worker.settings.log_personal == "on"

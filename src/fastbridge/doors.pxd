@@ -14,4 +14,5 @@ cdef class Doors:
     cpdef bint has_commands(self) except -1
     cpdef list take_commands(self)
     cpdef bint wants_detector(self, int64_t now_ns) except -1
+    cpdef int64_t caller_end_ms(self) except? -1
     cpdef int64_t due_ms(self, int64_t now_ns) except? -1

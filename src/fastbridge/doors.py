@@ -52,6 +52,10 @@ class Doors:
         """Say whether a local detector should listen."""
         raise NotImplementedError
 
+    def caller_end_ms(self) -> int:
+        """Return the caller's clock: milliseconds of caller audio received."""
+        raise NotImplementedError
+
     def due_ms(self, now_ns: int) -> int:
         """Return the caller's clock as it is by now."""
         raise NotImplementedError

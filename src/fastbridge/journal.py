@@ -534,6 +534,10 @@ class RecordedCall(_Doors):
         """Record `Call.state`."""
         return self._looked("state", now_ns)
 
+    def caller_end_ms(self) -> int:
+        """Pass `Call.caller_end_ms` on: it moves nothing."""
+        return self._call.caller_end_ms()
+
     def due_ms(self, now_ns: int) -> int:
         """Pass `Call.due_ms` on: it moves nothing, and only the ear is told."""
         return self._call.due_ms(now_ns)

@@ -14,4 +14,5 @@ cdef class KeptTalk(HeardTalk):
     cdef public Rules rules
     cdef public int64_t _spurt_began_ms
 
+    cpdef int64_t caller_end_ms(self) except? -1
     cpdef int64_t due_ms(self, int64_t now_ns) except? -1

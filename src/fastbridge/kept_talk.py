@@ -15,7 +15,7 @@ from fastbridge.caller_delay import DelayLine, Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.events import CallerCleaned, CallerFramesLost, EchoCancelling
 from fastbridge.heard_talk import HeardTalk
-from fastbridge.mulaw import NS_PER_MS, ms_of_bytes
+from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, ms_of_bytes
 from fastbridge.speech import EnergyRules, Spurt, Stage, rules_for
 from fastbridge.talk import Candidate
 
@@ -56,7 +56,11 @@ class KeptTalk(HeardTalk):
     @property
     def caller_ms(self) -> int:
         """Return the caller's clock: milliseconds of caller audio received."""
-        return ms_of_bytes(self.caller_clock.appended_bytes)
+        return self.caller_end_ms()
+
+    def caller_end_ms(self) -> int:
+        """Return `caller_ms`; asked for every frame, and compiled a call is cheaper."""
+        return self.caller_clock.appended_bytes // BYTES_PER_MS
 
     def _caller_ms_of(self, input_bytes: int) -> int:
         """Return the place on the caller's clock of a place on the AI's: what never left is more.

@@ -11,7 +11,7 @@ from fastbridge._ring import measure_base64
 from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath
 from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechScore
 from fastbridge.evidence import EarLag
-from fastbridge.listening.rounds import PRE_ROLL_FRAMES, Frame, Gate, Job, Mind
+from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES, Frame, Job, Mind
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, ms_of_bytes
 
 if TYPE_CHECKING:
@@ -33,17 +33,27 @@ SHIFT_SPARE_MS: Final = 40
 
 OnEvent: TypeAlias = Callable[[SpeechScore | EchoMeasured | EarsBehind], None]
 OnCleaned: TypeAlias = Callable[[CallerCleaned], None]
+OnQuiet: TypeAlias = Callable[[int], None]
+"""Takes the end of a quiet frame, on the caller's clock, in place of a score of 0."""
 
 
 class Ear:
     """One call's way to the engine; made by `Listening.open`, used on the event loop only."""
 
-    def __init__(self, engine: Listening, on_event: OnEvent, on_cleaned: OnCleaned | None) -> None:
+    def __init__(
+        self,
+        engine: Listening,
+        on_event: OnEvent,
+        on_cleaned: OnCleaned | None,
+        on_quiet: OnQuiet | None = None,
+    ) -> None:
         self._engine = engine
         self._on_event = on_event
         self._on_cleaned = on_cleaned
+        self._on_quiet = on_quiet
         self._floor = engine.energy_floor
-        self._gate = Gate(self._floor)
+        # Sounds are looked at until here: so long after a frame over the floor.
+        self._sound_until_ms = -1
         # The last two seconds of the caller. The latest `_resting` bytes of them, which nobody
         # looked at, are pre-roll of the next sound.
         self._near = NearLine()
@@ -77,6 +87,10 @@ class Ear:
 
         Not while the AI's voice has been at the ear and nothing at all came back.
         """
+        return self.cancels()
+
+    def cancels(self) -> bool:
+        """Return `has_canceller`; asked for every frame, and compiled a call is cheaper."""
         return self._has_slot and not self.is_still
 
     @property
@@ -102,10 +116,11 @@ class Ear:
         A quiet frame is answered at once with probability 0; any other within a round.
         """
         self._follow(payload, count, at_ms)
-        is_sound = self._gate.is_open(level, at_ms)
         played = None
         if level >= self._floor:
             self._sounded_ms = at_ms
+            self._sound_until_ms = at_ms + HANGOVER_MS
+        is_sound = at_ms <= self._sound_until_ms
         if self.line is not None:
             if self.path.verdict is None and not self.is_still:
                 self._look_for_stillness(level, at_ms)
@@ -131,7 +146,10 @@ class Ear:
             self._engine.counts.quiet_frames += 1
             if self.lag.is_behind:
                 self._answered(at_ms)
-            self._on_event(SpeechScore(at_ms, 0.0))
+            if self._on_quiet is not None:
+                self._on_quiet(at_ms)
+            else:
+                self._on_event(SpeechScore(at_ms, 0.0))
 
     def _answered(self, at_ms: int) -> None:
         """All that was heard up to a moment is known; tell when that was late and is no more."""

@@ -21,7 +21,7 @@ from typing import Final
 
 from fastbridge import cancelling
 from fastbridge.events import SpeechScore
-from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear, OnCleaned, OnEvent
+from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear, OnCleaned, OnEvent, OnQuiet
 from fastbridge.listening.rounds import Counters, Job, Scorer, look
 from fastbridge.mulaw import SILENCE_FRAME
 from fastbridge.silero import WINDOW_BYTES, DetectorMissingError, Silero, listeners
@@ -79,15 +79,22 @@ class Listening:
         """Return how many calls hold an echo canceller."""
         return len(self._cancelling)
 
-    def open(self, on_event: OnEvent, on_cleaned: OnCleaned | None = None) -> Ear:
-        """Return a new call's ear; both callbacks run on the event loop.
+    def open(
+        self,
+        on_event: OnEvent,
+        on_cleaned: OnCleaned | None = None,
+        on_quiet: OnQuiet | None = None,
+    ) -> Ear:
+        """Return a new call's ear; the callbacks run on the event loop.
+
+        `on_quiet` is told of quiet frames, most of a call, in place of `on_event`.
 
         Raises RuntimeError after `close`.
         """
         if not self.is_open:
             message = "the listening engine is closed: open ears before it is"
             raise RuntimeError(message)
-        ear = Ear(self, on_event, on_cleaned)
+        ear = Ear(self, on_event, on_cleaned, on_quiet)
         self._ears.add(ear)
         return ear
 
