@@ -461,6 +461,8 @@ cdef class Socket:
         if self._corks:
             self._corked.append(frames)
             self._corked_bytes += <size_t>PyBytes_GET_SIZE(frames)
+        elif self._fd < 0:
+            self._write(frames)
         else:
             self._hand_over(frames)
         return 0
@@ -473,7 +475,7 @@ cdef class Socket:
         it, so it is asked for that each time.
         """
         cdef Py_ssize_t size = PyBytes_GET_SIZE(frames), sent
-        if self._may_wait and self._fd >= 0:
+        if self._may_wait:
             self.waiting_bytes()
         if self._fd >= 0 and not self._may_wait and not self._is_closing():
             sent = fw_send(self._fd, PyBytes_AS_STRING(frames), <size_t>size)
