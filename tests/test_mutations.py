@@ -83,7 +83,7 @@ MUTATIONS = (
     Mutation(
         "nothing_is_lost_at_the_ear",
         Playout.resume,
-        "back = self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)",
+        "back = self.ring.resume(max(unheard + BACK_UP_BYTES, 0))",
         "back = self.ring.resume(0)",
         {"barge_in": "reversible"},
     ),
@@ -185,8 +185,8 @@ MUTATIONS = (
     Mutation(
         "resume_repeats_little",
         Playout.resume,
-        "self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)",
-        "self.ring.resume(max(unheard, 0) + 9 * BACK_UP_BYTES)",
+        "self.ring.resume(max(unheard + BACK_UP_BYTES, 0))",
+        "self.ring.resume(max(unheard + 9 * BACK_UP_BYTES, 0))",
         {"barge_in": "reversible"},
     ),
     Mutation(

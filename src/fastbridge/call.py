@@ -154,8 +154,15 @@ class Call(KeptTalk):
         one = self.judge.candidate
         if one is not None and level > one.level and not one.ended_ns:
             one.level = level
-        if self.rules is not None and self.is_ready:
+        if self.rules is None:
+            return
+        if self.is_ready:
             self._level(level, now_ns)
+            return
+        # Nobody is answered yet, but the line's noise is learned before anybody speaks into it.
+        self.rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
+        self.rules.reset()
+        self.rules.since_ms = self.caller_ms
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
         mark = self.playout.mark_echoed(event.name, now_ns, self.counts.caller_frames)
@@ -209,19 +216,22 @@ class Call(KeptTalk):
                 else:
                     self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
                 return
-            if self._is_our_echo(now_ns):
+            if self._is_our_echo(onset_ms, now_ns):
                 one = Candidate(onset_ns, now_ns, is_local=False, onset_ms=onset_ms)
                 self._reject_echo(event.item_id, one, now_ns)
                 return
         self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
         self._sound(onset_ns, onset_ms, now_ns, is_local=False, item_id=event.item_id)
 
-    def _is_our_echo(self, now_ns: int) -> bool:
+    def _is_our_echo(self, onset_ms: int, now_ns: int) -> bool:
         """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
 
         Only where an echo path was found, while the AI is audible, and our own ears, on
-        echo-cancelled or guarded audio, suspect nothing; blind ears suspect nothing of anybody.
+        echo-cancelled or guarded audio, suspect nothing. Ears that are blind, or have yet to look
+        at where the sound began, suspect nothing of anybody.
         """
+        if isinstance(self.rules, SileroRules) and self.rules.scored_ms < onset_ms:
+            return False
         is_heard = self.playout.is_audible(now_ns) and not self.evidence.is_blind(now_ns)
         return self.echo.has_echo and self._is_quiet and is_heard
 
@@ -251,6 +261,7 @@ class Call(KeptTalk):
             doubt=doubt,
             is_local=is_local,
             item_id=item_id,
+            since_ms=0 if self.rules is None else self.rules.since_ms,
         )
         one = self.judge.candidate
         if one is not None and not one.level:
@@ -637,7 +648,7 @@ class Call(KeptTalk):
         """
         self._protected = None
         is_sure = self.rules is not None and self.rules.stage is Stage.SURE
-        is_told = self.label(now_ns) == GREETING and not self._is_our_echo(now_ns)
+        is_told = self.label(now_ns) == GREETING and not self._is_our_echo(one.onset_ms, now_ns)
         goes_on = is_sure if one.is_local else is_told
         if not goes_on or not self._can_be_interrupted(now_ns):
             return

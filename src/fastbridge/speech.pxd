@@ -10,7 +10,7 @@ cdef class SileroRules:
     cdef public object limits
     cdef public Loudness _loudness
     cdef public double _bar, _peak
-    cdef public int64_t _bar_ms, _score_ms, _began_ms, _last_ms, _streak
+    cdef public int64_t _bar_ms, _score_ms, _began_ms, _last_ms, _streak, since_ms
     cdef public object _stage, _spells
     cdef public bint _was_sure
 
@@ -23,7 +23,7 @@ cdef class EnergyRules:
     cdef public object limits
     cdef public Loudness _loudness
     cdef public double _added, _peak
-    cdef public int64_t _began_ms, _loud_run_ms
+    cdef public int64_t _began_ms, _loud_run_ms, since_ms
     cdef public object _stage
     cdef public bint _was_sure
 

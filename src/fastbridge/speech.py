@@ -36,6 +36,8 @@ SCORE_WINDOW_MS: Final = 32
 """What one `SpeechScore` has looked at: 256 samples at 8 kHz."""
 SCORES_LATE_MS: Final = 300
 """Our own ears are late when nothing of the last so many milliseconds was scored."""
+UNLOOKED_MS: Final = 100
+"""Scores further apart than this leave a gap that nobody has looked at."""
 SPELLS_KEPT: Final = 16
 
 
@@ -77,6 +79,8 @@ class Rules(Protocol):
 
     is_guarded: bool
     """Set by the call: our own voice may be coming back, so ask for more evidence."""
+    since_ms: int
+    """Since when it listens without a gap; set by the call while no sound is to be told."""
 
     @property
     def stage(self) -> Stage:
@@ -208,6 +212,7 @@ class SileroRules:
         "is_catching_up",
         "is_guarded",
         "limits",
+        "since_ms",
     )
 
     def __init__(self, limits: SileroLimits | None = None, *, quiet_level: int = 12) -> None:
@@ -219,7 +224,7 @@ class SileroRules:
         self.is_catching_up = False
         self._bar = 0.0
         self._bar_ms = 0
-        self._score_ms = 0
+        self._score_ms = self.since_ms = 0
         self._spells = Spells(self.limits.hangover_ms)
         self.reset()
 
@@ -298,6 +303,8 @@ class SileroRules:
     def score(self, at_ms: int, probability: float) -> Spurt | None:
         """Take one window; return the change of stage it brings, if any."""
         limits = self.limits
+        if at_ms - self._score_ms > UNLOOKED_MS:
+            self.since_ms = at_ms - SCORE_WINDOW_MS
         self._score_ms = max(at_ms, self._score_ms)
         if self._stage is Stage.QUIET and probability == 0.0:
             self._streak = 0
@@ -398,6 +405,7 @@ class EnergyRules:
         "_was_sure",
         "is_guarded",
         "limits",
+        "since_ms",
     )
 
     def __init__(self, limits: EnergyLimits | None = None, *, quiet_level: int = 12) -> None:
@@ -405,6 +413,7 @@ class EnergyRules:
         self.limits = limits or EnergyLimits()
         self._loudness = Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
         self._added = 0.0
+        self.since_ms = 0
         self.is_guarded = False
         self.reset()
 
