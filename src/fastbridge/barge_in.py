@@ -81,7 +81,7 @@ class Judge:
             return act
         one = self.candidate = self.numbered(Candidate(onset_ns, now_ns, is_local, onset_ms))
         if item_id:
-            one.items.add(item_id)
+            one.items[item_id] = None
         if act is Act.PARK and doubt is not None:
             # The rest of the window, counted from now: the report of a sound that goes on would
             # be as late as this one is.
@@ -112,7 +112,7 @@ class Judge:
         one = self.candidate
         assert one is not None  # noqa: S101  the caller has looked
         if item_id:
-            one.items.add(item_id)
+            one.items[item_id] = None
         if is_local and not one.is_local:
             # From now on our own ears say when it ends: no need to wait for the AI's report.
             one.is_local = True
@@ -211,7 +211,7 @@ class Judge:
 
         They may come first: our own ears on a busy machine hear the end later than the AI.
         """
-        if one.is_parked or not one.items or one.items - one.written:
+        if one.is_parked or not one.items or one.items.keys() - one.written:
             return Act.NOTHING
         if one.wordless == "failed":
             one.reason = "no_verdict"

@@ -249,7 +249,8 @@ class Call(KeptTalk):
         state = self.state(now_ns)
         if state is not State.SILENT and self._is_protected(now_ns):
             begun = Candidate(onset_ns, now_ns, is_local, onset_ms)
-            begun.items.update({item_id} - {""})
+            if item_id:
+                begun.items[item_id] = None
             self._ignore_for_greeting(begun, now_ns)
             return
         doubt = self.guard.judge(onset_ns, self.playout, now_ns)
@@ -358,7 +359,7 @@ class Call(KeptTalk):
             one.is_sure = spurt.stage is Stage.SURE
             item_id = self.evidence.rejected_item(self._noise_items, now_ns)
             if item_id:
-                one.items.add(item_id)
+                one.items[item_id] = None
             while item_id in self._noise_items:  # a report may come twice
                 self._noise_items.remove(item_id)
 
