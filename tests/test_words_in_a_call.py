@@ -15,6 +15,7 @@ from driver import audio
 from fastbridge._ring import measure_base64
 from fastbridge.bridge import Bridge
 from fastbridge.caller import speech
+from fastbridge.caller.answers import Answers
 from fastbridge.caller.plan import CallPlan, Utterance
 from fastbridge.caller.simulated_call import place_call
 from fastbridge.config import Settings
@@ -22,7 +23,7 @@ from fastbridge.local_ai.server import LocalAi
 from fastbridge.server import Listener
 from fastbridge.totals import Totals
 from fastbridge.worlds.ai_rules import AiRules
-from rigs import Answers, RudeAi, bridge, settings_for
+from rigs import RudeAi, bridge, settings_for
 
 
 def test_no_words_of_the_caller_are_logged(caplog: pytest.LogCaptureFixture) -> None:
