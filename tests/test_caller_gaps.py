@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import base64
+import json
 
-from driver import Line
+import pytest
+
+from driver import PAYLOAD, Line
 from fastbridge.caller_gaps import GAP_MS_MAX, CallerGaps
 from fastbridge.config import Settings
-from fastbridge.events import AppendCallerAudio, CallerCleaned, CallerFramesLost, EchoCancelling
+from fastbridge.events import (
+    AppendCallerAudio,
+    BargeInHeld,
+    CallerCleaned,
+    CallerFramesLost,
+    CarrierStarted,
+    EchoCancelling,
+    InputCommitted,
+    SessionCreated,
+    SessionUpdated,
+)
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SILENCE, bytes_of_ms
 
 
@@ -84,4 +97,51 @@ def test_without_a_canceller_nothing_waits() -> None:
     done = len(appended(line))
     line.tell(EchoCancelling(is_on=False))
     assert len(appended(line)) - done == held
+    assert not line.call.line.is_armed
+
+
+def test_what_was_lost_before_the_ai_is_ready_keeps_its_place() -> None:
+    """Audio waits for the AI in order, and so does the silence that stands for lost frames."""
+    line = Line(start=False)
+    started = line.stream.read(json.dumps(line.script.start()))
+    assert isinstance(started, CarrierStarted)
+    line.call.playout.ring.set_template(*line.stream.media_template())
+    line.tell(started)
+    line.run(100)
+    line.tell(CallerFramesLost(800))
+    line.call.caller_audio(base64.b64encode(b"\x11" * FRAME_BYTES).decode(), 160, 0, line.now_ns)
+    line.tell(SessionCreated("sess_1"))
+    line.tell(SessionUpdated("audio/pcmu", "audio/pcmu"))
+    assert appended(line).endswith(bytes([SILENCE]) * 800 + b"\x11" * FRAME_BYTES)
+    assert line.call.counts.caller_bytes_lost == 800
+
+
+@pytest.mark.parametrize("heard", ["our echo", "the caller"])
+def test_loudness_is_judged_without_our_echo(heard: str) -> None:
+    """The energy detector waits for the cleaned twin of a frame, and goes by that alone."""
+    line = Line(Settings(detector="energy", greeting="", echo_window_ms=0))
+    line.tell(EchoCancelling(is_on=True))
+    line.tell(InputCommitted("item_turn"))
+    line.answers("resp_1", bytes([0x55]) * 32_000)
+    line.run(600)
+    assert line.call.line.is_armed
+    line.level = 2_000
+    for _ in range(10):
+        line.run(FRAME_MS)
+        level = 3 if heard == "our echo" else 2_000
+        line.tell(CallerCleaned(line.call.caller_ms, PAYLOAD, FRAME_BYTES, level))
+    assert len(line.of(BargeInHeld)) == (0 if heard == "our echo" else 1)
+    # Whoever is heard speaks to the AI without waiting.
+    assert line.call.line.held_bytes > 0 or heard == "the caller"
+
+
+def test_who_speaks_when_the_answer_begins_is_not_kept_waiting() -> None:
+    """A caller in mid-sound is no echo of an answer that begins: each frame passes at once."""
+    line = Line(Settings(detector="energy", greeting="", echo_window_ms=0, barge_in="instant"))
+    line.tell(EchoCancelling(is_on=True))
+    line.tell(InputCommitted("item_turn"))
+    line.level = 2_000
+    line.run(400)
+    line.answers("resp_1", bytes([0x55]) * 32_000)
+    line.run(200)
     assert not line.call.line.is_armed
