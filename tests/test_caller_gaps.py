@@ -139,11 +139,10 @@ def test_who_speaks_when_the_answer_begins_is_not_kept_waiting() -> None:
     """A caller in mid-sound is no echo of an answer that begins: each frame passes at once."""
     line = Line(Settings(detector="energy", greeting="", echo_window_ms=0))
     line.tell(EchoCancelling(is_on=True))
-    line.tell(InputCommitted("item_turn"))
-    line.tell(InputCommitted("item_turn"))
     line.run(800)  # the line is quiet before
     line.level = 2_000
     line.run(200)
+    line.tell(InputCommitted("item_turn"))
     line.answers("resp_1", bytes([0x55]) * 32_000)
     line.run(200)
     assert line.call.playout.is_audible(line.now_ns)
