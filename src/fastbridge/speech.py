@@ -38,6 +38,8 @@ SCORES_LATE_MS: Final = 300
 """Our own ears are late when nothing of the last so many milliseconds was scored."""
 UNLOOKED_MS: Final = 100
 """Scores further apart than this leave a gap that nobody has looked at."""
+VOICE_MS: Final = 3_200
+"""A sound of which no score has come for so long may be the noise of the line after all."""
 SPELLS_KEPT: Final = 16
 
 
@@ -284,6 +286,9 @@ class SileroRules:
         if self._bar > 0.0:
             self._relax(at_ms)
         self._bar_ms = at_ms
+        # A voice that the network hears is no noise, nor what goes on while its scores are late.
+        is_told = at_ms - self._score_ms < VOICE_MS
+        self._loudness.noise.is_voice = is_told and self._stage is not Stage.QUIET
         self._loudness.hear(level, at_ms)
         if self._loudness.is_loud:
             self._spells.loud(at_ms)
