@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -25,6 +26,8 @@ from fastbridge.events import (
     SessionCreated,
     SessionUpdated,
     SpeechScore,
+    SpeechStarted,
+    SpeechStopped,
 )
 from fastbridge.evidence import EarLag
 
@@ -287,6 +290,25 @@ def test_the_middle_of_a_long_sentence_is_taken_for_a_cough() -> None:
     assert decision.outcome == "committed"
     (short,) = spoken_into(40, 300).decisions
     assert short.outcome == "resumed"
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_the_begin_of_a_sentence_behind_a_turn_is_not_counted(is_cut: bool) -> None:
+    """Right behind a turn the AI's report has no room for padding: it says where speech began."""
+    line = Line(replace(OWN_EARS, detector="server"))
+    line.run(1000)
+    line.tell(SpeechStopped(1000, "item_turn"))
+    line.tell(InputCommitted("item_turn"))
+    line.answers("r1", audio(12_000))
+    line.run(220)
+    line.tell(SpeechStarted(1000 if is_cut else 1040, "item_0"))
+    line.run(1100)
+    end_ms = 1000 + OWN_EARS.commit_ms + 50
+    line.tell(SpeechStopped(end_ms + OWN_EARS.vad_silence_ms, "item_0"))
+    (decision,) = line.decisions
+    padding_ms = OWN_EARS.vad_prefix_padding_ms
+    assert decision.speech_ms == (end_ms - 1000 if is_cut else end_ms - 1040 - padding_ms)
+    assert decision.outcome == ("committed" if is_cut else "resumed"), decision
 
 
 def test_nobody_can_tell_that_our_ears_were_late() -> None:

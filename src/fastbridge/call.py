@@ -39,7 +39,7 @@ from fastbridge.events import (
 from fastbridge.evidence import Evidence
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.kept_talk import KeptTalk
-from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms
+from fastbridge.mulaw import BYTES_PER_MS, FRAME_MS, NS_PER_MS, bytes_of_ms
 from fastbridge.requester import AI_TALK, GREETING, Ask
 from fastbridge.speech import SileroRules, Spurt, Stage
 from fastbridge.talk import Act, Candidate, End, State
@@ -94,6 +94,8 @@ class Call(KeptTalk):
         self._quiet_since_ns = 0
         self._levels: deque[int] = deque(maxlen=LEVELS_KEPT)
         self._padding_ms = settings.vad_prefix_padding_ms
+        # Where the AI's latest turn ended on its own clock: no padding of the next reaches back.
+        self._turn_end_ms = 0
         is_server_vad = settings.turn_detection == "server_vad"
         self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
         self._doors |= {
@@ -199,12 +201,15 @@ class Call(KeptTalk):
         """Take the AI's report of a sound.
 
         `audio_start_ms` contains the detector's padding, which is not speech: the onset lies
-        `prefix_padding_ms` later (protocol: input audio buffer, speech_started).
+        `prefix_padding_ms` later (protocol: input audio buffer, speech_started). Right behind a
+        turn, or the beginning, there was no room for padding: it may have begun at once.
         """
         self._turn_due_ns = NEVER_NS  # it hears the caller: it ends the turn itself
         if self._is_deaf or not self.is_ready:
             return
-        input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + self._padding_ms)
+        is_cut = abs(event.audio_start_ms - self._turn_end_ms) < FRAME_MS
+        padding_ms = 0 if is_cut else self._padding_ms
+        input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + padding_ms)
         onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
         onset_ms = self._caller_ms_of(input_bytes)
         self.evidence.started(event.item_id)
@@ -407,6 +412,7 @@ class Call(KeptTalk):
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
+        self._turn_end_ms = event.audio_end_ms
         input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
         ended = self.input_clock.arrival_ns(input_bytes, now_ns), self._caller_ms_of(input_bytes)
         self._forget_protected(event.item_id)
