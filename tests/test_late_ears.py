@@ -305,6 +305,7 @@ def test_the_begin_of_a_sentence_behind_a_turn_is_not_counted(is_cut: bool) -> N
     line.run(1100)
     end_ms = 1000 + OWN_EARS.commit_ms + 50
     line.tell(SpeechStopped(end_ms + OWN_EARS.vad_silence_ms, "item_0"))
+    line.run(OWN_EARS.verdict_ms)
     (decision,) = line.decisions
     padding_ms = OWN_EARS.vad_prefix_padding_ms
     assert decision.speech_ms == (end_ms - 1000 if is_cut else end_ms - 1040 - padding_ms)
