@@ -99,6 +99,7 @@ def compiled_rooms() -> list[Extension]:
             ".".join(one.relative_to("src").with_suffix("").parts),
             [str(one)],
             depends=seen,
+            include_dirs=[str(ROOMS)],
             # -O1: most of what they do is calls, and -O2 takes twice the time to compile.
             extra_compile_args=[*flags_of("-O1"), "-Wno-sign-compare", "-Wno-unused-parameter"],
         )

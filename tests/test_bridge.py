@@ -18,6 +18,7 @@ from aiohttp import web
 from driver import HEX, audio
 from fastbridge.bridge import Bridge
 from fastbridge.call import Call
+from fastbridge.doors import Doors
 from fastbridge.events import SessionCreated
 from rigs import Rig, RudeAi, bridge, settings_for
 
@@ -405,15 +406,17 @@ def test_a_carrier_that_does_not_read_is_counted_then_ended() -> None:
     run(story)
 
 
-class Buggy:
+class Buggy(Doors):
     """A call of which one door raises; everything else is the call's."""
 
     def __init__(self, call: Any, door: str) -> None:
         self.real = call
-        self.door = door
+        for name in vars(Doors):
+            if not name.startswith("_"):
+                setattr(self, name, self.broken if name == door else getattr(call, name))
 
     def __getattr__(self, name: str) -> Any:
-        return self.broken if name == self.door else getattr(self.real, name)
+        return getattr(self.real, name)
 
     def broken(self, *_: object) -> None:
         raise ZeroDivisionError

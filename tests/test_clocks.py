@@ -130,3 +130,15 @@ def test_the_gaps_are_the_slow_ones(steps: list[tuple[int | None, int]]) -> None
         assert quick.missing_bytes(at_ms, count) == judge.missing_bytes(at_ms, count)
         end_ms = max(at_ms, 0) + count // 8
     assert quick.jumps == judge.jumps
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 8000), max_size=60))
+def test_the_levels_are_those_of_the_latest_frames(levels: list[int]) -> None:
+    """The latest and the loudest of the last `LEVELS_KEPT`, 0 before the first."""
+    one = fast.Levels()
+    assert (one.latest(), one.loudest()) == (0, 0)
+    for number, level in enumerate(levels, 1):
+        one.hear(level)
+        kept = levels[max(number - fast.LEVELS_KEPT, 0) : number]
+        assert (one.latest(), one.loudest()) == (level, max(kept))

@@ -33,6 +33,7 @@ FLOORS = {
     "echo_guard": 2,
     "talk": 1,
     "counters": 0,
+    "doors": 1,
     "metric_names": 0,
     "histogram": 0,
     "answer_wait": 1,

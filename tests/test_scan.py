@@ -15,7 +15,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbridge._scan import scan_delta, scan_media
+from fastbridge._scan import scan_delta, scan_mark, scan_media
+from fastbridge.events import MarkEchoed
 from fastbridge.wire import realtime
 from fastbridge.wire.faults import RemoteError
 from fastbridge.wire.twilio import TwilioStream
@@ -33,6 +34,9 @@ DELTA = (
     b'{"type":"response.output_audio.delta","event_id":"event_9","response_id":"resp_1",'
     b'"item_id":"item_7","output_index":0,"content_index":0,"delta":"AAAA"}'
 )
+MARK = (
+    '{"event":"mark","sequenceNumber":"7","streamSid":"' + SID + '","mark":{"name":"g3s7:412"}}'
+).encode()
 
 
 def stream() -> TwilioStream:
@@ -142,6 +146,28 @@ def test_a_scanned_delta_is_what_the_parser_says(data: bytes) -> None:
         assert parsed(realtime.parse, data) == realtime.Delta(*found)
 
 
+@st.composite
+def mark_messages(draw: Any) -> bytes:
+    """Draw messages near to a mark that came back."""
+    blank, raw = draw(st.sampled_from(["", "", " ", "\n\t"])), draw(st.booleans())
+    inner = [("name", draw(st.one_of(st.just("g3s7:412"), values)))]
+    inner += draw(st.lists(st.tuples(st.sampled_from(["name", "other"]), values), max_size=1))
+    outer: list[tuple[str, Any]] = [("event", "mark"), ("sequenceNumber", "4"), ("streamSid", SID)]
+    outer.append(("mark", Raw(written(inner, blank, raw=raw))))
+    outer = list(draw(st.permutations(outer)))[: draw(st.integers(3, 4))]
+    outer += draw(st.lists(st.tuples(top_names, values), max_size=1))
+    return written(outer, blank, raw=raw).encode("utf-8", "surrogatepass")
+
+
+@settings(max_examples=CASES // 2, deadline=None)
+@given(st.one_of(mark_messages(), broken(MARK), st.binary(max_size=60)))
+def test_a_scanned_mark_is_what_the_parser_says(data: bytes) -> None:
+    """Where the scan answers, the parser answers the same; elsewhere the parser decides alone."""
+    name = scan_mark(data, SID.encode())
+    if name is not None:
+        assert parsed(stream().parse, data) == MarkEchoed(name)
+
+
 PIECES = [
     b'"',
     b"\\",
@@ -173,11 +199,15 @@ def damaged(chance: random.Random, message: bytes) -> bytes:
 
 
 def test_of_damaged_messages_the_scan_knows_what_the_parser_says() -> None:
-    """Whatever is damaged in either hot message: where the scan answers, both answer the same."""
+    """Whatever is damaged in a hot message: where the scan answers, both answer the same."""
     chance, answered = random.Random(20), 0
     parse_media, short = stream().parse, MEDIA.replace(base64.b64encode(bytes(160)), b"AAAA/w==")
     for _ in range(MUTANTS // 2):
         media, delta = damaged(chance, short), damaged(chance, DELTA)
+        mark = damaged(chance, MARK)
+        name = scan_mark(mark, SID.encode())
+        if name is not None:
+            assert parsed(parse_media, mark) == MarkEchoed(name), mark
         audio, found = scan_media(media, SID.encode()), scan_delta(delta)
         if audio is not None:
             answered += 1
@@ -196,6 +226,8 @@ def test_the_common_messages_are_scanned() -> None:
     spaced = json.dumps(json.loads(MEDIA), indent=1).encode()
     assert scan_media(spaced, SID.encode()) == (payload, 160, 8031, 40)
     assert scan_delta(DELTA) == ("resp_1", "item_7", "AAAA")
+    assert scan_mark(MARK, SID.encode()) == "g3s7:412"
+    assert stream().read(MARK) == stream().parse(MARK) == MarkEchoed("g3s7:412")
 
 
 def test_what_is_not_its_own_is_left_to_the_parser() -> None:
@@ -208,3 +240,12 @@ def test_what_is_not_its_own_is_left_to_the_parser() -> None:
     assert scan_delta(DELTA.replace(b"resp_1", b"")) is None
     assert scan_delta(DELTA.replace(b'"output_index":0', b'"output_index":00')) is None
     assert scan_delta(DELTA + b"x") is None
+    for mark in (
+        MARK.replace(b"412", b"4" * 300),
+        MARK + b"x",
+        MARK.replace(b":412", b"\\n"),
+        MEDIA,
+    ):
+        assert scan_mark(mark, SID.encode()) is None
+    assert scan_mark(MARK, b"MZother") is None
+    assert scan_mark(MARK, b"") is None

@@ -9,6 +9,7 @@ cdef enum:
     LAGS = 26
     ARRIVALS = 1024
     BLOCKS = 8
+    LEVELS = 16
 
 
 cdef class CarrierClock:
@@ -42,6 +43,15 @@ cdef class InputClock:
     cpdef void withdraw(self, int64_t count) noexcept
     cpdef int64_t arrival_ns(self, int64_t input_bytes, int64_t now_ns) noexcept
     cpdef int64_t due_bytes(self, int64_t now_ns) noexcept
+
+
+cdef class Levels:
+    cdef int64_t[LEVELS] _heard
+    cdef int64_t _count
+
+    cpdef void hear(self, int64_t level) noexcept
+    cpdef int64_t latest(self) noexcept
+    cpdef int64_t loudest(self) noexcept
 
 
 cdef class NoiseFloor:

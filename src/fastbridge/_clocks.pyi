@@ -11,6 +11,8 @@ ARRIVALS_KEPT: Final[int]
 """Arrival times of the last caller frames: 1,024 messages are about 20 s at 20 ms each."""
 NOISE_BLOCKS: Final[int]
 NOISE_BLOCK_MS: Final[int]
+LEVELS_KEPT: Final[int]
+"""Levels of the latest frames: a report is about so late, mostly the AI's padding and way."""
 ASSUMED_LAG_NS: Final[int]
 """Before the carrier has echoed a single mark its round trip is unknown; this is assumed."""
 JITTER_LAGS: Final[int]
@@ -92,6 +94,18 @@ class InputClock:
         What has arrived is behind by the jitter of its frame and by up to a frame; this is not:
         it grows with `now_ns` alone. Of the last 100 appends (2 s) the earliest counts.
         """
+
+class Levels:
+    """How loud the latest `LEVELS_KEPT` frames were: a sound is reported after it began."""
+
+    def hear(self, level: int) -> None:
+        """Take a frame's level."""
+
+    def latest(self) -> int:
+        """Return the level of the latest frame, 0 before the first."""
+
+    def loudest(self) -> int:
+        """Return the highest level that is kept, 0 when there is none."""
 
 class NoiseFloor:
     """The loudness of the line without the caller: the least level of the last 3.2 s.

@@ -41,6 +41,7 @@ ANCHORS_KEPT = ANCHORS
 LAGS_KEPT = LAGS
 ARRIVALS_KEPT = ARRIVALS
 NOISE_BLOCKS = BLOCKS
+LEVELS_KEPT = LEVELS
 NOISE_BLOCK_MS = BLOCK_MS
 ASSUMED_LAG_NS = ASSUMED_LAG
 ASSUMED_JITTER_NS = ASSUMED_JITTER
@@ -185,6 +186,26 @@ cdef class InputClock:
             end -= _count_of(step)
             at_ns -= _since_of(step)
         return due
+
+
+cdef class Levels:
+    """How loud the latest frames were: a sound is reported after it began."""
+
+    cpdef void hear(self, int64_t level) noexcept:
+        """Take a frame's level."""
+        self._heard[self._count % LEVELS] = level
+        self._count += 1
+
+    cpdef int64_t latest(self) noexcept:
+        """Return the level of the latest frame, 0 before the first."""
+        return self._heard[(self._count - 1) % LEVELS] if self._count else 0
+
+    cpdef int64_t loudest(self) noexcept:
+        """Return the highest level that is kept, 0 when there is none."""
+        cdef int64_t found = 0
+        for slot in range(min(self._count, <int64_t>LEVELS)):
+            found = max(found, self._heard[slot])
+        return found
 
 
 cdef class NoiseFloor:

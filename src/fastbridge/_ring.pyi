@@ -200,6 +200,14 @@ class MulawRing:
     @property
     def window_frames(self) -> int:
         """The window given to the constructor."""
+    def holds(self) -> bool:
+        """Return `is_held`; from compiled code a call is cheaper than a property."""
+    def ready_bytes(self) -> int:
+        """Return `readable_bytes`; as `holds`."""
+    def write_end(self) -> int:
+        """Return `write_position`; as `holds`."""
+    def read_end(self) -> int:
+        """Return `read_position`; as `holds`."""
     @property
     def readable_bytes(self) -> int:
         """AI bytes that lie ready to be read, held or not."""

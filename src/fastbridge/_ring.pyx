@@ -47,15 +47,6 @@ cdef extern from "_ring_core.h" nogil:
         FB_EPOCHS
         FB_HOLD
 
-    ctypedef struct fb_pool:
-        uint64_t pages_max, pages_in_use, pages_free, refused
-
-    ctypedef struct fb_ring:
-        fb_pool *pool
-        uint64_t limit_bytes, tail, written, head, position, released, tag
-        uint64_t high_water, stale_writes, stale_bytes, full_writes
-        uint64_t read, rewound, flushed, underruns
-
     uint64_t fb_load_relaxed(const uint64_t *word)
     uint64_t fb_load_acquire(const uint64_t *word)
     size_t fb_encoded_bytes(size_t count)
@@ -162,9 +153,6 @@ def measure_base64(payload) -> int:
 cdef class PagePool:
     """Memory of the paged rings of one event loop: 8 KiB pages, never more than `bytes_max`."""
 
-    cdef fb_pool core
-    cdef readonly object bytes_max
-
     def __cinit__(self, *, bytes_max):
         _need_count("bytes_max", bytes_max, FB_PAGE_BYTES, 1 << 48, "bytes")
         self.bytes_max = bytes_max
@@ -195,12 +183,6 @@ cdef class PagePool:
 @cython.no_gc
 cdef class MulawRing:
     """A mu-law ring for one producer and one consumer; anyone may flush or hold it."""
-
-    cdef fb_ring core
-    cdef PagePool _pool
-    cdef bytes _prefix, _suffix
-    cdef uint64_t _window_frames
-    cdef size_t _message_frames
 
     def __cinit__(self, *, window_frames=150, rewind_frames=50, PagePool pool=None,
                   backlog_frames_max=0):
@@ -249,7 +231,7 @@ cdef class MulawRing:
         finally:
             PyBuffer_Release(&view)
 
-    def write_base64(self, delta, int epoch) -> int:
+    cpdef int64_t write_base64(self, delta, int epoch) except? -99:
         """Decode `delta` straight into the ring, all or nothing: bytes accepted, STALE or FULL."""
         cdef Py_ssize_t size = 0
         cdef const uint8_t *text = _text_of(delta, &size)
@@ -333,7 +315,7 @@ cdef class MulawRing:
         _need_count("frames", frames, 1, FB_MESSAGE_FRAMES_MAX, "frames")
         self._message_frames = frames
 
-    def next_message(self, bint pad=False):
+    cpdef object next_message(self, bint pad=False):
         """Take the next frames as prefix + base64 + suffix, or None."""
         cdef uint8_t scratch[SCRATCH_BYTES]
         cdef uint64_t word = 0
@@ -396,6 +378,25 @@ cdef class MulawRing:
 
     # ---- observers: exact on the loop's thread, snapshots elsewhere. ORDER: acquire on the word,
     # relaxed on what one side owns; nothing is decided by them that another thread relies on.
+
+    # The four that are asked for every frame, as calls: from compiled code a property is a detour.
+
+    cpdef bint holds(self) noexcept:
+        """Return `is_held`."""
+        return (fb_load_acquire(&self.core.tail) & FB_HOLD) != 0
+
+    cpdef int64_t ready_bytes(self) noexcept:
+        """Return `readable_bytes`."""
+        return <int64_t>fb_readable(&self.core, fb_load_acquire(&self.core.tail))
+
+    cpdef int64_t write_end(self) noexcept:
+        """Return `write_position`."""
+        return <int64_t>fb_load_relaxed(&self.core.written)
+
+    cpdef int64_t read_end(self) noexcept:
+        """Return `read_position`."""
+        cdef uint64_t word = fb_load_acquire(&self.core.tail)
+        return <int64_t>(fb_load_relaxed(&self.core.written) - fb_readable(&self.core, word))
 
     @property
     def readable_bytes(self) -> int:

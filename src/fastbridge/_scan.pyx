@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: freethreading_compatible=True, embedsignature=True, embedsignature.format=clinic
 # cython: binding=False
-"""The two messages that come fifty times a second, found without parsing: compiled.
+"""The three messages that come many times a second, found without parsing: compiled.
 
 Each function knows one shape and returns None for everything else, which then goes to the full
 parser in `wire`; that both agree wherever this one answers is proved by differential fuzzing
@@ -35,12 +35,21 @@ cdef extern from "_scan.h" nogil:
     ctypedef struct fs_media:
         fs_slice event, sequence, stream_sid, track, chunk, timestamp, payload
 
+    ctypedef struct fs_mark:
+        fs_slice event, sequence, stream_sid, name
+
     ctypedef struct fs_delta:
         fs_slice type, event_id, response_id, item_id, delta
 
     int fs_scan_media(const uint8_t *text, size_t size, fs_media *found)
+    int fs_scan_mark(const uint8_t *text, size_t size, fs_mark *found)
     int fs_scan_delta(const uint8_t *text, size_t size, fs_delta *found)
     int64_t fs_digits(const fs_slice *one)
+
+
+cdef enum:
+    # A longer name is none of ours; the parser cuts it.
+    MARK_NAME = 256
 
 
 cdef str _text(fs_slice *one):
@@ -49,6 +58,12 @@ cdef str _text(fs_slice *one):
     if one.size:
         memcpy(PyUnicode_DATA(text), one.at, one.size)
     return <str>text
+
+
+cdef inline bint _is_ours(fs_slice *one, bytes stream_sid):
+    """Say whether a message is of this stream, which has a name."""
+    return (one.size == <size_t>PyBytes_GET_SIZE(stream_sid) and one.size != 0
+            and memcmp(one.at, PyBytes_AS_STRING(stream_sid), one.size) == 0)
 
 
 def scan_media(text, bytes stream_sid not None):
@@ -60,16 +75,26 @@ def scan_media(text, bytes stream_sid not None):
     if not fs_scan_media(<const uint8_t *>PyBytes_AS_STRING(text),
                          <size_t>PyBytes_GET_SIZE(text), &found):
         return None
-    if (found.stream_sid.size != <size_t>PyBytes_GET_SIZE(stream_sid)
-            or found.stream_sid.size == 0
-            or memcmp(found.stream_sid.at, PyBytes_AS_STRING(stream_sid),
-                      found.stream_sid.size) != 0):
+    if not _is_ours(&found.stream_sid, stream_sid):
         return None
     measured = fb_measure(found.payload.at, found.payload.size)
     if measured >> 16 <= 0:
         return None
     return (_text(&found.payload), measured >> 16, measured & 0xFFFF,
             fs_digits(&found.timestamp))
+
+
+def scan_mark(text, bytes stream_sid not None):
+    """Return the name in a mark that came back, or None."""
+    cdef fs_mark found
+    if not PyBytes_CheckExact(text):
+        return None
+    if not fs_scan_mark(<const uint8_t *>PyBytes_AS_STRING(text),
+                        <size_t>PyBytes_GET_SIZE(text), &found):
+        return None
+    if not _is_ours(&found.stream_sid, stream_sid) or found.name.size > MARK_NAME:
+        return None
+    return _text(&found.name)
 
 
 def scan_delta(text):

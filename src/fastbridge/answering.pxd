@@ -3,12 +3,15 @@
 from libc.stdint cimport int64_t
 
 from fastbridge._clocks cimport InputClock
+from fastbridge.counters cimport CallCounters
+from fastbridge.doors cimport Doors
 from fastbridge.playout cimport Playout
 from fastbridge.requester cimport Requester
 
 
-cdef class Answering:
-    cdef public object settings, counts, wait
+cdef class Answering(Doors):
+    cdef public object settings, wait
+    cdef public CallCounters counts
     cdef public Playout playout
     cdef public InputClock input_clock
     cdef public Requester requester
@@ -24,15 +27,17 @@ cdef class Answering:
     cdef public object _finished, _dead, _amends, _with_audio, _early
     cdef public str _greeting_id, _closing
 
-    cpdef bint is_ai_speaking(self, int64_t now_ns) except *
+    cpdef bint is_ai_speaking(self, int64_t now_ns) except -1
     cpdef object state(self, int64_t now_ns)
-    cpdef bint caller_audio(self, payload, int64_t count, int64_t level, int64_t now_ns) except *
-    cpdef void append_refused(self, int64_t count) except *
-    cpdef void ai_audio(self, response_id, item_id, delta, int64_t now_ns) except *
+    cpdef bint caller_audio(self, payload, int64_t count, int64_t level, int64_t now_ns) except -1
+    cpdef object append_refused(self, int64_t count)
+    cpdef object ai_audio(self, response_id, item_id, delta, int64_t now_ns)
     cpdef object next_message(self, int64_t now_ns)
     cpdef object take_mark(self)
-    cpdef void handle(self, event, int64_t now_ns) except *
-    cpdef void tick(self, int64_t now_ns) except *
-    cpdef void _tick_sound(self, int64_t now_ns) except *
-    cpdef bint _keep_back(self, payload, int64_t count, int64_t now_ns) except *
-    cpdef void _hear_level(self, int64_t count, int64_t level, int64_t now_ns) except *
+    cpdef object handle(self, event, int64_t now_ns)
+    cpdef bint has_commands(self) except -1
+    cpdef list take_commands(self)
+    cpdef object tick(self, int64_t now_ns)
+    cpdef object _tick_sound(self, int64_t now_ns)
+    cpdef bint _keep_back(self, payload, int64_t count, int64_t now_ns) except -1
+    cpdef object _hear_level(self, int64_t count, int64_t level, int64_t now_ns)

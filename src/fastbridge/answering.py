@@ -18,6 +18,7 @@ from fastbridge.answer_wait import AnswerWait
 from fastbridge.caller_delay import Leaving, silence_pieces
 from fastbridge.config import Settings
 from fastbridge.counters import CallCounters
+from fastbridge.doors import Doors
 from fastbridge.early_audio import EarlyAudio, Kept
 from fastbridge.events import (
     AiErrored,
@@ -89,7 +90,7 @@ def history_frames(lead_ms: int) -> int:
     return max(50, (lead_ms + 600 + 120) // FRAME_MS + 1)
 
 
-class Answering:
+class Answering(Doors):
     """A call without interruptions: both sides' lives, the caller's audio, the AI's answers.
 
     Args:
@@ -224,7 +225,6 @@ class Answering:
         """Say whether both sides were told to close."""
         return not self._is_carrier_open
 
-    @property
     def has_commands(self) -> bool:
         """Say whether `take_commands` would return any."""
         return bool(self._commands)

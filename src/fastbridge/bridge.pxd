@@ -6,12 +6,14 @@ cimport cython
 
 from fastbridge._clocks cimport CallerGaps
 from fastbridge._websocket cimport Socket
+from fastbridge.doors cimport Doors
 from fastbridge.legs.ai cimport AiLeg
 from fastbridge.legs.carrier cimport CarrierLeg
 
 
 cdef class Bridge:
-    cdef public object worker, ring, call, stream, log, looked_at_by
+    cdef public object worker, ring, stream, log, looked_at_by
+    cdef public Doors call
     cdef public CarrierLeg carrier
     cdef public AiLeg ai
     cdef public int64_t began_ns, silence_worst_ns, _cleared_ns, _flushed_ns, _stalled_since_ns
@@ -22,12 +24,16 @@ cdef class Bridge:
     cdef public object _transcripts, _trace, _ai_task, _faults, _notes, _closing, _loose
     cdef public object _ear, _facts, _runs
 
+    @cython.locals(call=Doors)
     cpdef object _caller_audio(self, payload, int64_t count, int64_t level, int64_t timestamp_ms)
+    @cython.locals(call=Doors)
     cpdef object _listen(self, ear, payload, int64_t count, int64_t level, int64_t now_ns)
     cpdef object _played(self, ear, message, int64_t now_ns)
     cpdef object beat(self, int64_t now_ns)
-    @cython.locals(socket=Socket)
+    @cython.locals(call=Doors, socket=Socket)
     cpdef object _beat(self, int64_t now_ns)
     cpdef object _ai_message(self, data)
+    @cython.locals(call=Doors)
+    cpdef object _ai_audio(self, response_id, item_id, delta, int64_t now_ns)
     cpdef object _perform(self, now_ns=*)
     cpdef object _handle(self, event, now_ns=*)

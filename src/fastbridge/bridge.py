@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol
 
 from fastbridge._clocks import CallerGaps
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
+from fastbridge._scan import scan_delta
 from fastbridge.call import Call, history_frames
 from fastbridge.call_summary import summary_fields
 from fastbridge.config import Settings
@@ -259,7 +260,7 @@ class Bridge:
             self.ai is None or not self.ai.append(payload)
         ):
             call.append_refused(count)
-        if call.has_commands:
+        if call.has_commands():
             self._perform(now_ns)
         if self._ear is not None:
             self._listen(self._ear, payload, count, level, now_ns)
@@ -402,7 +403,7 @@ class Bridge:
                 socket.send(message, None if mark is None else self.stream.mark(mark))
                 if socket.waiting_bytes() > UNSENT_BYTES_MAX:
                     break
-        if call.has_commands:
+        if call.has_commands():
             self._perform(now_ns)
         if self.worker.watch is not None:
             self.worker.watch(self, now_ns)
@@ -459,8 +460,13 @@ class Bridge:
 
     def _ai_message(self, data: bytes) -> None:
         now_ns = time.monotonic_ns()
+        found = scan_delta(data)
+        if found is not None:
+            response_id, item_id, delta = found
+            self._ai_audio(response_id, item_id, delta, now_ns)
+            return
         try:
-            message = realtime.read(data, self._transcripts)
+            message = realtime.parse(data, self._transcripts)
         except AiError as fault:
             self.worker.totals.ai_faults[fault.reason] += 1
             self._log_fault("AI message refused", fault.reason, str(fault))
@@ -470,9 +476,7 @@ class Bridge:
         if message is None:
             return
         if isinstance(message, realtime.Delta):
-            self.call.ai_audio(message.response_id, message.item_id, message.delta, now_ns)
-            if self.call.has_commands:
-                self._perform(now_ns)
+            self._ai_audio(message.response_id, message.item_id, message.delta, now_ns)
         else:
             if isinstance(message, AiErrored):
                 self.worker.totals.ai_erred(message.code)
@@ -480,12 +484,19 @@ class Bridge:
             if self._trace is not None:
                 self._trace.told(message, self.call, now_ns)
 
+    def _ai_audio(self, response_id: str, item_id: str, delta: str, now_ns: int) -> None:
+        """Let the call take AI audio: most of what an AI says."""
+        call = self.call
+        call.ai_audio(response_id, item_id, delta, now_ns)
+        if call.has_commands():
+            self._perform(now_ns)
+
     # ----------------------------------------------------------------- commands
 
     def _handle(self, event: Event, now_ns: int | None = None) -> None:
         now_ns = time.monotonic_ns() if now_ns is None else now_ns
         self.call.handle(event, now_ns)
-        if self.call.has_commands:
+        if self.call.has_commands():
             self._perform(now_ns)
 
     def hang_up(self, reason: str) -> None:

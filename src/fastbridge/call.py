@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from fastbridge._clocks import Levels
 from fastbridge._ring import MulawRing
 from fastbridge.answering import NEVER_NS, history_frames
 from fastbridge.barge_in import Judge
@@ -53,8 +54,6 @@ TURN_PATIENCE_NS: Final = 1_500 * NS_PER_MS
 REPORT_PATIENCE_NS: Final = 1_000 * NS_PER_MS
 # A turn of which the AI reports the beginning and no end is taken for over after so long.
 SPEECH_PATIENCE_NS: Final = 30_000 * NS_PER_MS
-# A report of a sound is about so late (frames of 20 ms), mostly the AI's padding and way.
-LEVELS_KEPT: Final = 16
 # What a false hold adds to the bar of the local detector (a probability).
 FALSE_HOLD_STEP: Final = 0.05
 
@@ -92,7 +91,7 @@ class Call(KeptTalk):
         # The levels of the latest caller frames: a sound is reported after it began.
         # When the caller's latest sound ended, as our own ears heard it; 0: none did.
         self._quiet_since_ns = 0
-        self._levels: deque[int] = deque(maxlen=LEVELS_KEPT)
+        self._levels = Levels()
         self._padding_ms = settings.vad_prefix_padding_ms
         # Where the AI's latest turn ended on its own clock: no padding of the next reaches back.
         self._turn_end_ms = 0
@@ -152,7 +151,7 @@ class Call(KeptTalk):
 
     def _hear_level(self, count: int, level: int, now_ns: int) -> None:
         self.caller_clock.append(count, now_ns)
-        self._levels.append(level)
+        self._levels.hear(level)
         one = self.judge.candidate
         if one is not None and level > one.level and not one.ended_ns:
             one.level = level
@@ -195,7 +194,7 @@ class Call(KeptTalk):
 
     def _can_be_interrupted(self, now_ns: int) -> bool:
         """Say whether an answer is wanted, being made, or still to be heard."""
-        return self.requester.is_pending or self.is_ai_speaking(now_ns)
+        return self.requester.awaits() or self.is_ai_speaking(now_ns)
 
     def _on_speech_started(self, event: SpeechStarted, now_ns: int) -> None:
         """Take the AI's report of a sound.
@@ -271,7 +270,7 @@ class Call(KeptTalk):
         )
         one = self.judge.candidate
         if one is not None and not one.level:
-            one.level = max(self._levels, default=0)
+            one.level = self._levels.loudest()
         self._act(act, now_ns)
 
     # ----------------------------------------------------------------- our own detector
@@ -279,7 +278,7 @@ class Call(KeptTalk):
     @property
     def caller_level(self) -> int:
         """Return the level of the caller's latest frame (mean 14-bit amplitude)."""
-        return self._levels[-1] if self._levels else 0
+        return self._levels.latest()
 
     def wants_detector(self, now_ns: int) -> bool:
         """Say whether a local detector should listen.
@@ -292,8 +291,8 @@ class Call(KeptTalk):
         return (
             self._turn_due_ns != NEVER_NS
             or bool(self._responses)
-            or self.requester.is_pending
-            or self.playout.is_held
+            or self.requester.awaits()
+            or self.playout.ring.holds()
             or self.playout.is_playing(now_ns)
             or self.line.is_armed
         )
@@ -306,7 +305,7 @@ class Call(KeptTalk):
         rules.is_guarded = doubts and self.playout.is_audible(now_ns)
         if self._hears_cleaned:
             return
-        if isinstance(rules, SileroRules) and rules.stage is not Stage.QUIET:
+        if rules.sounds() and isinstance(rules, SileroRules):
             # Scores are late when the audio behind them came long ago, not when it came in one go.
             came_ns = self.caller_clock.arrival_ns(bytes_of_ms(rules.scored_ms), now_ns)
             rules.is_catching_up = now_ns - came_ns < rules.limits.scores_late_ms * NS_PER_MS
@@ -615,7 +614,7 @@ class Call(KeptTalk):
                 rewound_bytes=rewound_bytes,
                 source="local" if one.is_local else "server",
                 candidate=one.number,
-                level=one.level or max(self._levels, default=0),
+                level=one.level or self._levels.loudest(),
                 probability=round(max(one.probability, peak), 3),
                 has_echo=echo.has_echo,
                 echo_delay_ms=echo.delay_ms,

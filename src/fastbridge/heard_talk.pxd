@@ -8,4 +8,4 @@ from fastbridge.tool_talk cimport ToolTalk
 cdef class HeardTalk(ToolTalk):
     cdef public object _telling
 
-    cpdef void _tell_if_due(self, int64_t now_ns) except *
+    cpdef object _tell_if_due(self, int64_t now_ns)

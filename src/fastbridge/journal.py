@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     # For the type checker a recorded call is a call: a door whose shape changes is found there.
     _Doors = Call
 else:
-    _Doors = object
+    from fastbridge.doors import Doors as _Doors
 
 LOG: Final = logging.getLogger("fastbridge.journal")
 SUFFIX: Final = ".fbjournal"
@@ -390,13 +390,12 @@ class RecordedCall(_Doors):
 
     def finish(self) -> None:
         """End the journal: the call is over. Doors used later are not recorded."""
-        self._tape.finish(self._call.end_reason, has_left=self._call.has_commands)
+        self._tape.finish(self._call.end_reason, has_left=self._call.has_commands())
         self._tape.remember(self._call.call_sid)
 
-    @property
     def has_commands(self) -> bool:
         """Say whether `take_commands` would return any; spelled out as it is asked per frame."""
-        return self._call.has_commands
+        return self._call.has_commands()
 
     def caller_audio(self, payload: str, count: int, *rest: int) -> bool:
         """Record `Call.caller_audio`; `rest` is all behind the count, the time last."""

@@ -5,12 +5,13 @@ from libc.stdint cimport int64_t
 from fastbridge._clocks cimport InputClock
 from fastbridge.caller_delay cimport DelayLine
 from fastbridge.heard_talk cimport HeardTalk
+from fastbridge.speech cimport Rules
 
 
 cdef class KeptTalk(HeardTalk):
     cdef public InputClock caller_clock
     cdef public DelayLine line
-    cdef public object rules
+    cdef public Rules rules
     cdef public int64_t _spurt_began_ms
 
-    cpdef object due_ms(self, int64_t now_ns)
+    cpdef int64_t due_ms(self, int64_t now_ns) except? -1

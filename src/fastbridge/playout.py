@@ -15,7 +15,6 @@ what marks prove (`ear_proof`).
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Final
 
 from fastbridge._clocks import ASSUMED_JITTER_NS, LAGS_KEPT, CarrierClock
@@ -49,14 +48,16 @@ ITEMS_MAX: Final = 256
 TALKSPURT_GAP_NS: Final = 350 * NS_PER_MS
 
 
-@dataclass(slots=True)
 class Item:
     """One conversation item of the AI and where its bytes lie in the ring's positions."""
 
-    item_id: str
-    response_id: str
-    received_bytes: int = 0
-    spans: list[tuple[int, int]] = field(default_factory=list)
+    __slots__ = ("item_id", "received_bytes", "response_id", "spans")
+
+    def __init__(self, item_id: str, response_id: str) -> None:
+        self.item_id = item_id
+        self.response_id = response_id
+        self.received_bytes = 0
+        self.spans: list[tuple[int, int]] = []
 
     def extend(self, start: int, end: int) -> None:
         """Add the positions `[start, end)`; adjacent spans grow into one."""
@@ -80,17 +81,17 @@ Cut = tuple[Item, bool]
 """An item that a flush ended, and whether more of it was to come."""
 
 
-@dataclass(slots=True)
 class Mark:
     """A mark on its way: where it stands, and when the model expects its echo."""
 
-    name: str
-    segment: int
-    position: int
-    due_ns: int
-    is_fence: bool = False
-    is_edge: bool = False
-    is_tail: bool = False
+    __slots__ = ("due_ns", "is_edge", "is_fence", "is_tail", "name", "position", "segment")
+
+    def __init__(self, name: str, segment: int, position: int, due_ns: int) -> None:
+        self.name = name
+        self.segment = segment
+        self.position = position
+        self.due_ns = due_ns
+        self.is_fence = self.is_edge = self.is_tail = False
 
 
 class Playout:
@@ -138,9 +139,13 @@ class Playout:
         self._epoch = ring.begin()
         self._items: dict[str, Item] = {}
         self._marks: deque[Mark] = deque()
+        # What was sent in one piece: from which wire byte, from which position, how much of it.
+        # The newest piece, which most messages make longer, stands apart; 0: there is none.
         self._runs: deque[tuple[int, int, int]] = deque()
+        self._run_wire = self._run_start = self._run_bytes = 0
         self._heard = 0
         self._last_writer = ""
+        self._is_last_open = False  # `_last_writer in _open`: asked for every frame
         self._open: set[str] = set()
         self._newest_open: dict[str, str] = {}
         self._unmarked_bytes = 0
@@ -173,11 +178,12 @@ class Playout:
         Raises:
             ValueError: the delta is not base64; nothing was queued.
         """
-        start = self.ring.write_position
+        start = self.ring.write_end()
         written = self.ring.write_base64(delta, self._epoch)
         if written > 0:
             self._item(response_id, item_id).extend(start, start + written)
             self._last_writer = response_id
+            self._is_last_open = True
             self._open.add(response_id)
             self._newest_open[response_id] = item_id
             if self._births.setdefault(response_id, self.generation) != self.generation:
@@ -204,6 +210,8 @@ class Playout:
 
     def end_audio(self, response_id: str) -> None:
         """Say that a response will bring no more bytes: its last partial frame may be padded."""
+        if response_id == self._last_writer:
+            self._is_last_open = False
         self._open.discard(response_id)
         self._newest_open.pop(response_id, None)
 
@@ -212,9 +220,9 @@ class Playout:
     def next_message(self, now_ns: int) -> bytes | None:
         """Return the next finished media message while the carrier is less than `lead` ahead."""
         ring = self.ring
-        if ring.is_held:
+        if ring.holds():
             return None
-        readable = ring.readable_bytes
+        readable = ring.ready_bytes()
         if readable == 0:
             self._count_underrun(now_ns)
             return None
@@ -231,20 +239,20 @@ class Playout:
             return None
         if self._is_history_full(size, now_ns):
             return None
-        before = self.ring.read_position
-        message = self.ring.next_message(self._last_writer not in self._open)
+        before = ring.read_end()
+        message = ring.next_message(not self._is_last_open)
         if message is None:
             self._count_underrun(now_ns)
             return None
-        self._book(before, ring.read_position - before, now_ns)
+        self._book(before, ring.read_end() - before, now_ns)
         return message
 
     def _is_history_full(self, size: int, now_ns: int) -> bool:
         """Say whether a resume could be clipped: sent but unheard audio fills the history."""
-        unheard = self.ring.read_position - self._heard
+        unheard = self.ring.read_end() - self._heard
         if unheard + size <= self._history_bytes:
             return False
-        unheard = self.ring.read_position - self.heard_position(now_ns)
+        unheard = self.ring.read_end() - self.heard_position(now_ns)
         if unheard + size <= self._history_bytes:
             return False
         self.history_pauses += 1
@@ -268,19 +276,20 @@ class Playout:
         self.resent_bytes += max(min(self._sent, position + count) - position, 0)
         self._sent = max(self._sent, position + count)
         self.padding_bytes += size - count
-        if self._runs and self._continues(wire, position):
-            start_wire, start, length = self._runs[-1]
-            self._runs[-1] = (start_wire, start, length + count)
+        if self._run_start + self._run_bytes == position and self._is_run_on(wire):
+            self._run_bytes += count
         else:
-            self._runs.append((wire, position, count))
+            if self._run_bytes:
+                self._runs.append((self._run_wire, self._run_start, self._run_bytes))
+            self._run_wire, self._run_start, self._run_bytes = wire, position, count
         self._talk_bytes += size
         self._unmarked_bytes += size
         # The end of what there is may be the last that is known of the ear for a while.
-        readable = self.ring.readable_bytes
+        readable = self.ring.ready_bytes()
         spacing = HEAD_MARK_EVERY_BYTES if self._talk_bytes <= HEAD_BYTES else MARK_EVERY_BYTES
         if self._unmarked_bytes >= spacing or readable < FRAME_BYTES:
-            self._mark_due = self._mark()
-            self._mark_due.is_tail = readable == 0
+            mark = self._mark_due = self._mark("")
+            mark.is_tail = readable == 0
 
     def _count_stale(self, start: int, end: int) -> None:
         """Count the frames that leave although their audio is dead."""
@@ -290,18 +299,21 @@ class Playout:
                 at < dead_end and until > dead_start for dead_start, dead_end in self._dead_spans
             )
 
-    def _continues(self, wire: int, position: int) -> bool:
-        start_wire, start, length = self._runs[-1]
-        return start + length == position and start_wire + length == wire
+    def _is_run_on(self, wire: int) -> bool:
+        """Say whether the newest piece ends at this byte of the wire."""
+        return self._run_bytes > 0 and self._run_wire + self._run_bytes == wire
 
-    def _mark(self, *, is_fence: bool = False, is_edge: bool = False) -> Mark:
-        """Make a mark behind everything written so far and remember it until its echo."""
+    def _mark(self, kind: str) -> Mark:
+        """Make a mark behind everything written so far and remember it until its echo.
+
+        `kind` is "f" for a fence, "e" for an edge: a resume reaches the fence's position again,
+        and the name must tell the two apart.
+        """
         self._unmarked_bytes = 0
-        position = self.ring.read_position
-        # A resume reaches the fence's position again: the name must tell the two apart.
-        kind = "f" if is_fence else "e" if is_edge else ""
+        position = self.ring.read_end()
         name = f"g{self.generation}s{self.segment}{kind}:{position}"
-        mark = Mark(name, self.segment, position, self.clock.dry_ns(), is_fence, is_edge)
+        mark = Mark(name, self.segment, position, self.clock.dry_ns())
+        mark.is_fence, mark.is_edge = kind == "f", kind == "e"
         if len(self._marks) >= MARKS_MAX:
             self._marks.popleft()
             self.marks_overflowed += 1
@@ -310,7 +322,7 @@ class Playout:
 
     def probe(self, now_ns: int) -> str:
         """Return a mark to be sent into the empty buffer: its echo measures the round trip."""
-        mark = self._mark()
+        mark = self._mark("")
         mark.due_ns = max(mark.due_ns, now_ns)
         return mark.name
 
@@ -347,12 +359,14 @@ class Playout:
     def _take_mark(self, name: str) -> Mark | None:
         """Return the mark of that name, and forget it and all that were written before it."""
         marks = self._marks
-        if marks and marks[0].name == name:  # as nearly always: none was lost
-            return marks.popleft()
-        mark = next((one for one in marks if one.name == name), None)
-        while mark is not None and marks.popleft() is not mark:
+        if marks:
+            mark = marks[0]
+            if mark.name == name:  # as nearly always: none was lost
+                return marks.popleft()
+        found = [one for one in marks if one.name == name]
+        while found and marks.popleft() is not found[0]:
             pass
-        return mark
+        return found[0] if found else None
 
     def beat(self, now_ns: int) -> None:
         """Take note of a heartbeat: a long pause between two is a stall of our own loop."""
@@ -415,21 +429,23 @@ class Playout:
         """
         wire = self.clock.played(now_ns - self.clock.ear_delay_ns)
         heard = max(self._heard, self._proven)
-        if self._runs:
-            begun = (run for run in reversed(self._runs) if run[0] <= wire)
-            start_wire, start, length = next(begun, self._runs[0])
+        if self._run_bytes:
+            runs = [*self._runs, (self._run_wire, self._run_start, self._run_bytes)]
+            begun = [run for run in runs if run[0] <= wire]
+            start_wire, start, length = begun[-1] if begun else runs[0]
             heard = max(heard, start + min(max(wire - start_wire, 0), length))
         sent = heard if self.ring.is_held else max(self.ring.read_position, heard)
         return self.ring.write_position, sent, heard
 
     def _position_of(self, wire: int) -> int:
         """Translate a count of wire bytes into the AI's position behind it."""
-        while len(self._runs) > 1 and self._runs[1][0] <= wire:
-            self._runs.popleft()
-        if not self._runs:
-            return 0
-        start_wire, start, length = self._runs[0]
-        return start + min(max(wire - start_wire, 0), length)
+        runs = self._runs
+        while runs and (runs[1][0] if len(runs) > 1 else self._run_wire) <= wire:
+            runs.popleft()
+        if runs:
+            start_wire, start, length = runs[0]
+            return start + min(max(wire - start_wire, 0), length)
+        return self._run_start + min(max(wire - self._run_wire, 0), self._run_bytes)
 
     @property
     def position_heard(self) -> int:
@@ -443,7 +459,7 @@ class Playout:
 
     def unheard_bytes(self, now_ns: int) -> int:
         """Return how many queued or sent AI bytes the caller has yet to hear."""
-        return self.ring.write_position - self.heard_position(now_ns)
+        return self.ring.write_end() - self.heard_position(now_ns)
 
     def is_playing(self, now_ns: int) -> bool:
         """Say whether something is still to be heard.
@@ -451,8 +467,8 @@ class Playout:
         Under jitter the ear may be behind the model: while the echo of the last byte's mark is
         out, and not lost, the talkspurt is not over.
         """
-        written = self.ring.write_position
-        if self.ring.is_held:
+        written = self.ring.write_end()
+        if self.ring.holds():
             return written > self.proof.position
         # Nothing is heard that was not sent: what was never sent needs no look at the clock.
         if written > self._sent or (
@@ -462,8 +478,10 @@ class Playout:
         if not self._marks:
             return False
         self._overdue_ns(now_ns)
-        last = self._marks[-1] if self._marks else None
-        return last is not None and last.segment == self.segment and last.is_tail
+        if not self._marks:
+            return False
+        last = self._marks[-1]
+        return last.segment == self.segment and last.is_tail
 
     def is_audible(self, now_ns: int) -> bool:
         """Say whether AI audio reaches the ear now."""
@@ -520,7 +538,7 @@ class Playout:
     @property
     def is_held(self) -> bool:
         """Say whether nothing leaves the ring until a verdict."""
-        return self.ring.is_held
+        return self.ring.holds()
 
     def hold(self, now_ns: int) -> Mark:
         """Send nothing more; return the fence that belongs behind the carrier's `clear`.
@@ -573,7 +591,7 @@ class Playout:
         self._proven = max(self._proven, self.proof.position)
         last = self._marks[-1] if self._marks else None
         is_awaited = last is not None and last.segment == self.segment and self._talk_bytes > 0
-        self.edge = self._mark(is_edge=True).name if is_awaited else ""
+        self.edge = self._mark("e").name if is_awaited else ""
         if not self.clock.has_lags and now_ns - self._began_ns > MARKLESS_NS:
             self._proven = self._heard
         self.proof = EarProof(self.segment, self._proven, is_awaited=is_awaited)
@@ -582,6 +600,7 @@ class Playout:
         """Behind a clear the carrier has nothing: a new talkspurt begins with the next frame."""
         self.clock.clear(now_ns)
         self._runs.clear()
+        self._run_wire = self._run_start = self._run_bytes = 0
         self._mark_due = None
         self._unmarked_bytes = 0
         self._talk_bytes = 0
@@ -610,6 +629,7 @@ class Playout:
         self._newest_open.clear()
         self._open.clear()
         self._last_writer = ""
+        self._is_last_open = False
         self.never_heard_bytes += self.ring.write_position - heard
         self._dead_until = self.ring.write_position
         self._dead_spans = [(0, self._dead_until)]
@@ -624,7 +644,7 @@ class Playout:
 
     def fence(self, now_ns: int) -> Mark:
         """Make the mark that goes right behind a `clear`: its echo proves the clear."""
-        mark = self._mark(is_fence=True)
+        mark = self._mark("f")
         mark.due_ns = now_ns
         return mark
 

@@ -8,5 +8,6 @@ cdef class Requester:
     cdef public int64_t turn, lost_requests, _patience_ns, _oldest_live_turn, _since_ns
     cdef public bint _is_silent
 
+    cpdef bint awaits(self) except -1
     cpdef object expire(self, int64_t now_ns)
     cpdef object heard_of(self, response_id, int64_t now_ns)

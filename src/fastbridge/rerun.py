@@ -178,7 +178,7 @@ class Rerun:
             return None
         if unlike is not None:
             return self._differs(record, *unlike)
-        if record.kind in INPUTS and self._pending is None and self.call.has_commands:
+        if record.kind in INPUTS and self._pending is None and self.call.has_commands():
             self._pending = record
         return None
 
@@ -338,8 +338,8 @@ class Rerun:
             return None
         if self.call.end_reason != reason:
             return f"ended by {reason!r}", f"ended by {self.call.end_reason!r}"
-        if self.call.has_commands != has_left:
-            return f"commands left: {has_left}", f"commands left: {self.call.has_commands}"
+        if self.call.has_commands() != has_left:
+            return f"commands left: {has_left}", f"commands left: {self.call.has_commands()}"
         carrier = self._carrier.digest()
         if self._audio and totals["carrier"] != carrier:
             return f"all messages: {totals['carrier'].hex()}", carrier.hex()

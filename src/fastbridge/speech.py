@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from fastbridge._clocks import Loudness, NoiseFloor
 from fastbridge.config import Settings
@@ -76,45 +76,76 @@ class Spurt:
         return max(self.ended_ms - self.began_ms, 0)
 
 
-class Rules(Protocol):
-    """What both detectors do; the call asks nothing else."""
+_QUIET: Final = Stage.QUIET
 
-    is_guarded: bool
-    """Set by the call: our own voice may be coming back, so ask for more evidence."""
-    since_ms: int
-    """Since when it listens without a gap; set by the call while no sound is to be told."""
+
+class Rules:
+    """What both detectors do; the call asks nothing else.
+
+    `stage` is where the present sound is, QUIET when there is none; `peak` the highest probability
+    (or what stands for it) in it, 0 in none. `is_guarded` is set by the call: our own voice may be
+    coming back, so ask for more evidence; and `is_catching_up`: what is not scored yet came in one
+    go, so its scores are not late. `since_ms`: since when it listens without a gap, set by the call
+    while no sound is to be told.
+    """
+
+    __slots__ = ("_began_ms", "_loudness", "_peak", "_stage", "_was_sure", "is_catching_up",
+                 "is_guarded", "since_ms")  # fmt: skip
+
+    def __init__(self, loudness: Loudness) -> None:
+        self._loudness = loudness
+        self.is_guarded = False
+        self.is_catching_up = False
+        self.since_ms = 0
+        self.reset()
 
     @property
     def stage(self) -> Stage:
-        """Where the present sound is; QUIET when there is none."""
+        """Return where the present sound is."""
+        return self._stage
 
     @property
     def peak(self) -> float:
-        """The highest probability (or what stands for it) in the present sound; 0 in none."""
+        """Return the highest evidence in the present sound (0..1)."""
+        return self._peak
+
+    def sounds(self) -> bool:
+        """Say whether there is a present sound; asked for every frame."""
+        return self._stage is not _QUIET
 
     @property
     def lasted_ms(self) -> int:
-        """How long the present sound is known to have lasted; 0 in none."""
+        """Return how long the present sound is known to have lasted; 0 in none."""
+        raise NotImplementedError
 
     @property
     def is_late(self) -> bool:
-        """Whether scores of the present sound are late: what is known of it is its loudness."""
+        """Say whether scores of the present sound are late: what is known of it is its loudness."""
+        raise NotImplementedError
 
     @property
     def is_noisy(self) -> bool:
-        """Whether something was loud within the hangover, speech or not."""
+        """Say whether something was loud within the hangover, speech or not."""
+        raise NotImplementedError
 
     def level(self, level: int, at_ms: int) -> Spurt | None:
         """Take the level of the frame that ended at `at_ms`; every frame of the call comes here."""
+        raise NotImplementedError
 
     def score(self, at_ms: int, probability: float) -> Spurt | None:
         """Take the network's verdict on the window that ended at `at_ms`."""
+        raise NotImplementedError
 
     def raise_bar(self, step: float) -> None:
         """Ask for more evidence from now on: a hold proved false. The bar sinks by itself."""
+        raise NotImplementedError
 
     def reset(self) -> None:
         """Forget the present sound; the bar and the noise floor stay."""
+        self._stage = _QUIET
+        self._began_ms = 0
+        self._was_sure = False
+        self._peak = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,49 +227,21 @@ class Spells:
         return at_ms
 
 
-class SileroRules:
+class SileroRules(Rules):
     """Talkspurts from the network's probabilities."""
 
-    __slots__ = (
-        "_bar",
-        "_bar_ms",
-        "_began_ms",
-        "_last_ms",
-        "_loudness",
-        "_peak",
-        "_score_ms",
-        "_spells",
-        "_stage",
-        "_streak",
-        "_was_sure",
-        "is_catching_up",
-        "is_guarded",
-        "limits",
-        "since_ms",
-    )
+    __slots__ = ("_bar", "_bar_ms", "_last_ms", "_score_ms", "_scores_late_ms", "_spells",
+                 "_streak", "limits")  # fmt: skip
 
     def __init__(self, limits: SileroLimits | None = None, *, quiet_level: int = 12) -> None:
         """Take the thresholds and the level under which a frame is silence."""
         self.limits = limits or SileroLimits()
-        self._loudness = Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
-        self.is_guarded = False
-        # Set by the call: what is not scored yet came in one go, so its scores are not late.
-        self.is_catching_up = False
+        self._scores_late_ms = self.limits.scores_late_ms
         self._bar = 0.0
         self._bar_ms = 0
-        self._score_ms = self.since_ms = 0
+        self._score_ms = 0
         self._spells = Spells(self.limits.hangover_ms)
-        self.reset()
-
-    @property
-    def stage(self) -> Stage:
-        """Where the present sound is."""
-        return self._stage
-
-    @property
-    def peak(self) -> float:
-        """Return the highest evidence in the present sound (0..1)."""
-        return self._peak
+        super().__init__(Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS))
 
     @property
     def scored_ms(self) -> int:
@@ -253,8 +256,8 @@ class SileroRules:
     @property
     def is_late(self) -> bool:
         """Say whether the scores of the present sound are late."""
-        is_behind = self._bar_ms - self._score_ms >= self.limits.scores_late_ms
-        return is_behind and self._stage is not Stage.QUIET and not self.is_catching_up
+        is_behind = self._bar_ms - self._score_ms >= self._scores_late_ms
+        return is_behind and self._stage is not _QUIET and not self.is_catching_up
 
     @property
     def is_noisy(self) -> bool:
@@ -268,10 +271,8 @@ class SileroRules:
 
     def reset(self) -> None:
         """Forget the present sound."""
-        self._stage = Stage.QUIET
-        self._began_ms = self._last_ms = self._streak = 0
-        self._was_sure = False
-        self._peak = 0.0
+        super().reset()
+        self._last_ms = self._streak = 0
 
     def raise_bar(self, step: float) -> None:
         """Raise both thresholds by `step` (probability, 0..1)."""
@@ -292,7 +293,7 @@ class SileroRules:
         self._loudness.hear(level, at_ms)
         if self._loudness.is_loud:
             self._spells.loud(at_ms)
-        if self._stage is Stage.QUIET or at_ms - self._score_ms < self.limits.scores_late_ms:
+        if self._stage is _QUIET or at_ms - self._score_ms < self._scores_late_ms:
             return None
         if self.is_catching_up:
             return None
@@ -311,14 +312,14 @@ class SileroRules:
         if at_ms - self._score_ms > UNLOOKED_MS:
             self.since_ms = at_ms - SCORE_WINDOW_MS
         self._score_ms = max(at_ms, self._score_ms)
-        if self._stage is Stage.QUIET and probability == 0.0:
+        if self._stage is _QUIET and probability == 0.0:
             self._streak = 0
             return None  # most scores of a call: nobody speaks, and nobody did
         added = self._bar + (limits.guarded_step if self.is_guarded else 0.0)
         suspect = min(limits.suspect_probability + added, limits.probability_max)
         sure = min(limits.sure_probability + added, limits.probability_max)
         self._streak = self._streak + 1 if probability >= sure else 0
-        if self._stage is Stage.QUIET:
+        if self._stage is _QUIET:
             if probability < suspect:
                 return None
             self._began_ms = self._onset(at_ms)
@@ -328,14 +329,14 @@ class SileroRules:
                 self._last_ms = self._spells.end_of(at_ms)  # so much of it is known already
             changed = Stage.SUSPECTED
         else:
-            changed = Stage.QUIET
+            changed = _QUIET
         self._peak = max(self._peak, probability)
         if self._goes_on(at_ms, probability):
             self._last_ms = max(self._last_ms, at_ms)
         if self._streak >= limits.sure_windows and self._stage is not Stage.SURE:
             self._stage, self._was_sure = Stage.SURE, True
             changed = Stage.SURE
-        if changed is not Stage.QUIET:
+        if changed is not _QUIET:
             return self._spurt(changed, at_ms, self._last_ms)
         return self._end_if_over(at_ms)
 
@@ -393,49 +394,25 @@ class EnergyLimits:
     relax_ms: int = 20_000
 
 
-class EnergyRules:
+class EnergyRules(Rules):
     """Talkspurts from loudness alone: frames over an adaptive noise floor, with hangover.
 
     The fallback without the network. It fires on anything that is loud: tones, music, keyboards,
     a passing car. A steady sound becomes the floor after 3.2 s and ends.
     """
 
-    __slots__ = (
-        "_added",
-        "_began_ms",
-        "_loud_run_ms",
-        "_loudness",
-        "_peak",
-        "_stage",
-        "_was_sure",
-        "is_guarded",
-        "limits",
-        "since_ms",
-    )
+    __slots__ = ("_added", "_loud_run_ms", "limits")
 
     def __init__(self, limits: EnergyLimits | None = None, *, quiet_level: int = 12) -> None:
         """Take the thresholds and the level under which a frame is silence."""
         self.limits = limits or EnergyLimits()
-        self._loudness = Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS)
         self._added = 0.0
-        self.since_ms = 0
-        self.is_guarded = False
-        self.reset()
-
-    @property
-    def stage(self) -> Stage:
-        """Where the present sound is."""
-        return self._stage
-
-    @property
-    def peak(self) -> float:
-        """Return the highest evidence in the present sound (0..1)."""
-        return self._peak
+        super().__init__(Loudness(quiet_level, self.limits.loud_ratio, 2 * FRAME_MS))
 
     @property
     def lasted_ms(self) -> int:
         """Return how long the present sound is known to have lasted."""
-        is_sound = self._stage is not Stage.QUIET
+        is_sound = self._stage is not _QUIET
         return max(self._loudness.loud_ms - self._began_ms, 0) if is_sound else 0
 
     @property
@@ -446,7 +423,7 @@ class EnergyRules:
     @property
     def is_noisy(self) -> bool:
         """Say whether something is heard: this detector hears nothing else."""
-        return self._stage is not Stage.QUIET
+        return self._stage is not _QUIET
 
     @property
     def bar(self) -> float:
@@ -455,19 +432,16 @@ class EnergyRules:
 
     def reset(self) -> None:
         """Forget the present sound."""
-        self._stage = Stage.QUIET
-        self._began_ms = self._loud_run_ms = 0
-        self._was_sure = False
-        self._peak = 0.0
+        super().reset()
+        self._loud_run_ms = 0
 
     def raise_bar(self, step: float) -> None:
         """Raise the factor over the noise; `step` is a probability (0..1), 0.1 adds 1."""
         limits = self.limits
         self._added = min(self._added + 10 * step, limits.ratio_max - limits.loud_ratio)
 
-    def score(self, at_ms: int, probability: float) -> Spurt | None:
+    def score(self, at_ms: int, probability: float) -> Spurt | None:  # noqa: ARG002
         """Take nothing: this detector has no use for scores."""
-        del at_ms, probability
         return None
 
     def level(self, level: int, at_ms: int) -> Spurt | None:
@@ -480,10 +454,10 @@ class EnergyRules:
         self._loudness.ratio = min(ratio, limits.ratio_max)
         over = self._loudness.hear(level, at_ms)
         self._loud_run_ms = self._loud_run_ms + FRAME_MS if self._loudness.is_loud else 0
-        if self._stage is Stage.QUIET and self._loud_run_ms < limits.suspect_ms:
+        if self._stage is _QUIET and self._loud_run_ms < limits.suspect_ms:
             return None
         self._peak = max(self._peak, min(over / limits.ratio_max, 1.0))
-        if self._stage is Stage.QUIET:
+        if self._stage is _QUIET:
             self._began_ms = at_ms - self._loud_run_ms
             self._stage = Stage.SUSPECTED
             return self._spurt(Stage.SUSPECTED, at_ms)

@@ -498,7 +498,7 @@ class BridgeParty:
 
     def _perform(self) -> list[Command]:
         """Do what the call decided, in its order."""
-        if not self.call.has_commands:
+        if not self.call.has_commands():
             return []
         commands = self.call.take_commands()
         self._truth.step.commands += commands

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from fastbridge._ring import measure_base64
-from fastbridge._scan import scan_media
+from fastbridge._scan import scan_mark, scan_media
 from fastbridge.events import CarrierStarted, CarrierStopped, DigitPressed, MarkEchoed
 from fastbridge.wire.dialect import Arrived, CallerAudio
 from fastbridge.wire.faults import CarrierError
@@ -102,7 +102,11 @@ class TwilioStream:
         Raises:
             CarrierError: with one of `REASONS`; nothing has changed.
         """
-        return scan_media(text, self._sid) or self.parse(text)
+        audio = scan_media(text, self._sid)
+        if audio is not None:
+            return audio
+        name = scan_mark(text, self._sid)
+        return self.parse(text) if name is None else MarkEchoed(name)
 
     def parse(self, text: str | bytes) -> CallerAudio | Arrived | None:
         """Do what `read` does without the scan: the judge of what the scan may answer."""
