@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastbridge import mulaw
+from fastbridge.cancelling import EchoCanceller
 from fastbridge.echo_filter import BLOCK, EchoFilter
 from test_echo_path import Sound, coded, echo, talk
 
@@ -146,3 +147,39 @@ def test_the_line_sounds_as_quiet_as_it_was() -> None:
     noise = one.noise().astype(np.float64)
     assert 3 < np.sqrt(np.mean(noise**2)) < 20
     assert np.any(one.noise() != one.noise())
+
+
+def test_a_sound_too_loud_for_an_echo_stays_the_callers_where_the_ai_grows_louder() -> None:
+    """A ringback tone as loud as the AI, which then speaks 6 dB louder: AEC3 has still no say.
+
+    It made of the tone what a network took for a voice.
+    """
+    far = talk(3, seconds=2)
+    grown = far * np.where(np.arange(far.size) < 8000, 1, 2)
+    loudest = np.sqrt(np.max(np.mean(far[: 50 * BLOCK].reshape(-1, BLOCK) ** 2, axis=1)))
+    tone = 1.3 * loudest * np.sin(np.arange(far.size) * 0.35)
+    begun_late = np.where(np.arange(far.size) < 9600, 0, tone)
+    for near, is_beyond in ((tone, True), (begun_late, False)):
+        one = EchoFilter()
+        sent, received, told = mulaw.decode(coded(grown)), mulaw.decode(coded(near)), []
+        for at in range(0, far.size - BLOCK + 1, BLOCK):
+            one.clean(received[at : at + BLOCK], sent[at : at + BLOCK])
+            told.append(one.is_beyond_echo)
+        assert all(told[64:90]) is any(told[64:90]) is is_beyond
+
+
+def test_before_an_echo_was_explained_the_filter_silences_nothing_alone() -> None:
+    """People in the background, 25 dB under the AI: not chopped into words by the two cancellers.
+
+    What the filter takes for an echo while it knows of none counts only where AEC3 takes it too.
+    """
+    far = talk(3, seconds=3)
+    background = np.sum([talk(seed, seconds=3) for seed in range(20, 28)], axis=0) * 0.05
+    canceller = EchoCanceller()
+    sent, received = coded(far), coded(background)
+    took = []
+    for at in range(0, len(sent), BLOCK):
+        near = mulaw.decode(received[at : at + BLOCK]).astype(np.float64)
+        left = mulaw.decode(canceller.clean(received[at : at + BLOCK], sent[at : at + BLOCK]))
+        took.append((near @ near) / max(float(left.astype(np.float64) @ left), 1.0))
+    assert np.mean(np.array(took[25:]) > 4) < 0.3
