@@ -219,11 +219,12 @@ class Call(KeptTalk):
     def _is_our_echo(self, now_ns: int) -> bool:
         """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
 
-        Only where an echo path was found, while the AI is audible, and our own ears, on
-        echo-cancelled or guarded audio, suspect nothing; blind ears suspect nothing of anybody.
+        Only where an echo path was found or is looked for, while the AI is audible, and our own
+        ears, on echo-cancelled or guarded audio, suspect nothing; blind ears suspect nobody.
         """
         is_heard = self.playout.is_audible(now_ns) and not self.evidence.is_blind(now_ns)
-        return self.echo.has_echo and self._is_quiet and is_heard
+        may_echo = self.echo.has_echo or self.is_echo_cancelled
+        return may_echo and self._is_quiet and is_heard
 
     def _reject_echo(self, item_id: str, one: Candidate, now_ns: int) -> None:
         """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""

@@ -65,7 +65,7 @@ class EchoCanceller:
             left = one.clean(near, far)
             if one.talks:
                 cleaned = left
-            elif one.explains and (one.is_proven or AGREED * _power(cleaned) < _power(near)):
+            elif one.explains and (one.is_certain or AGREED * _power(cleaned) < _power(near)):
                 cleaned = one.noise()
             elif one.is_beyond_echo:
                 cleaned = near

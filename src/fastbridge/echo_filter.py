@@ -53,12 +53,15 @@ _TALK_BLOCKS: Final = 5
 _FLOOR_RISE: Final = 1.01
 # What comes back is weaker by 3 dB at least than the loudest that was played.
 _ECHO_MOST: Final = 0.5
+# It may come back so late: the longest delay that is looked for, and the time `_came` takes.
+_LOUDEST_BLOCKS: Final = 36
 # A sound that was louder than that is believed to be the same for so many blocks (1 s).
 _BEYOND_BLOCKS: Final = 50
 # When nothing louder (-35 dBov) was played AEC3 mutes nobody.
 _SPOKEN: Final = 10**-3.5
 # What is left is echo while it is not even this share of what somebody talking would leave.
 _ECHO_SHARE: Final = 0.5
+_CERTAIN_SHARE: Final = 0.25
 # Of the echo that is computed so much is found in what came, or the path is not where it was: then
 # what is left proves nothing. Below a tenth of what is left it does not matter.
 _FIT: Final = 0.6
@@ -124,7 +127,7 @@ class EchoFilter:
         self._came = 0.0
         # How loud it was when it was louder than any echo, and so many blocks more it may be that.
         self._beyond, self._beyond_blocks = 0.0, 0
-        self._loudest: deque[float] = deque([0.0], maxlen=PARTS)
+        self._loudest: deque[float] = deque([0.0], maxlen=_LOUDEST_BLOCKS)
         # The path as it was before what is played began anew, and what came and was computed since.
         self._lost_path, self._lost_unsure = self._path, self._unsure
         self._was_proven = False
@@ -160,9 +163,12 @@ class EchoFilter:
         return not self._talks_blocks and self.excess < _ECHO_SHARE * self._bar
 
     @property
-    def is_proven(self) -> bool:
-        """Say whether an echo was ever explained: the call has one, and the filter knows it."""
-        return self._was_proven
+    def is_certain(self) -> bool:
+        """Say whether that needs no second opinion: an echo was known, or nearly all is explained.
+
+        On a call without an echo the filter takes people in the background for one now and then.
+        """
+        return self._was_proven or self.excess < _CERTAIN_SHARE * self._bar
 
     @property
     def is_beyond_echo(self) -> bool:
@@ -220,6 +226,8 @@ class EchoFilter:
         if self._was_proven:
             self._searches = _SEARCHES_MAX
             self._seen.clear()
+            # What is known of the path is less certain than it seems again.
+            self._usual = max(self._usual, _USUAL_FIRST)
         self._proof_blocks = max(self._proof_blocks, _PROOF_AGAIN_BLOCKS)
 
     def _size(self) -> NDArray[np.float32]:
