@@ -20,6 +20,7 @@ from fastbridge.events import (
     CommitInput,
     DeleteItem,
     EarsBehind,
+    EchoCancelling,
     EchoMeasured,
     InputCommitted,
     RequestResponse,
@@ -223,10 +224,17 @@ def test_speech_behind_a_cough_is_ignored_because_the_ai_hears_both_as_one_turn(
 
 
 @pytest.mark.parametrize("looked", ["at all", "at nothing", "not yet"])
-def test_the_caller_is_taken_for_our_echo_by_ears_that_hear_nothing(looked: str) -> None:
-    """Where the AI hears our echo our own ears' silence counts, once they have looked at it."""
+@pytest.mark.parametrize(
+    "echo",
+    [EchoMeasured(has_echo=True, delay_ms=120, loss_db=12.0), EchoCancelling(is_on=True)],
+    ids=["an echo was found", "an echo is looked for"],
+)
+def test_the_caller_is_taken_for_our_echo_by_ears_that_hear_nothing(
+    echo: EchoMeasured | EchoCancelling, looked: str
+) -> None:
+    """Where the AI may hear our echo our own ears' silence counts, once they have looked at it."""
     line = playing()
-    line.tell(EchoMeasured(has_echo=True, delay_ms=120, loss_db=12.0))
+    line.tell(echo)
     is_blind = looked != "at all"
     if looked == "at nothing":
         line.tell(EarsBehind(is_behind=True))

@@ -230,14 +230,15 @@ class Call(KeptTalk):
     def _is_our_echo(self, onset_ms: int, now_ns: int) -> bool:
         """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
 
-        Only where an echo path was found, while the AI is audible, and our own ears, on
-        echo-cancelled or guarded audio, suspect nothing. Ears that are blind, or have yet to look
-        at where the sound began, suspect nothing of anybody.
+        Only where an echo path was found or is looked for, while the AI is audible, and our own
+        ears, on echo-cancelled or guarded audio, suspect nothing. Ears that are blind, or have yet
+        to look at where the sound began, suspect nothing of anybody.
         """
         if isinstance(self.rules, SileroRules) and self.rules.scored_ms < onset_ms:
             return False
         is_heard = self.playout.is_audible(now_ns) and not self.evidence.is_blind(now_ns)
-        return self.echo.has_echo and self._is_quiet and is_heard
+        may_echo = self.echo.has_echo or self.is_echo_cancelled
+        return may_echo and self._is_quiet and is_heard
 
     def _reject_echo(self, item_id: str, one: Candidate, now_ns: int) -> None:
         """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""
