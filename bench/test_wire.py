@@ -51,6 +51,13 @@ class Sink:
         """Return that nothing waits."""
         return 0
 
+    def get_extra_info(self, _name: str) -> None:
+        """Return that there is no socket."""
+
+    def is_closing(self) -> bool:
+        """Return that it lives."""
+        return False
+
     def set_protocol(self, protocol: Any) -> None:
         """Take anything."""
 

@@ -7,6 +7,7 @@ far below the 64 KiB of a loopback segment that is the number of writes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -227,3 +228,83 @@ def test_the_frames_of_a_beat_leave_in_one_pass_each_with_its_mark() -> None:
         assert 0 < sent <= frames < messages
     assert beats.due_left
     assert max(beats.due_left) < 2 * FRAME_BYTES
+
+
+class Far:
+    """The other end of a socket pair, which reads when the test says so."""
+
+    def __init__(self) -> None:
+        self.near, self.end = socket.socketpair()
+        for one in (self.near, self.end):
+            one.setblocking(False)  # noqa: FBT003  the standard library's signature
+        self.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    def close(self) -> None:
+        """Close both, when no loop knows them any more."""
+        self.near.close()
+        self.end.close()
+
+    async def attached(self) -> Socket:
+        """Return a WebSocket on the near end."""
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=self.near)
+        one = Socket(is_client=False, message_bytes_max=1 << 16)
+        one.attach(transport, lambda _: None, lambda _: None, lambda: None, lambda _: None)
+        return one
+
+    async def read(self, count: int) -> bytes:
+        """Return that many bytes."""
+        data = b""
+        async with asyncio.timeout(5):
+            while len(data) < count:
+                with contextlib.suppress(BlockingIOError):
+                    data += self.end.recv(count - len(data))
+                await asyncio.sleep(0)
+        return data
+
+
+def test_what_the_kernel_does_not_take_waits_in_order_with_the_transport() -> None:
+    """Written straight to the socket or kept by the transport: not a byte is lost or overtaken."""
+
+    async def story(far: Far) -> None:
+        one = await far.attached()
+        texts = [f"{number:04}".encode() * 60 for number in range(400)]
+        whole = b"".join(bytes([0x81, 126, 0, len(text)]) + text for text in texts)
+        sent_at_full = 0
+        for number, text in enumerate(texts):
+            if number % 7 == 0:  # some of it joined
+                one.cork()
+            one.send(text)
+            if number % 7 == 3:
+                one.uncork()
+            sent_at_full += one.unsent_bytes > 0
+        one.uncork()
+        assert sent_at_full > 100
+        assert await far.read(len(whole)) == whole
+        assert one.waiting_bytes() == one.unsent_bytes == 0
+        one.send(b"after")
+        assert await far.read(7) == b"\x81\x05after"
+        one.abort()
+        await asyncio.sleep(0.01)
+
+    with contextlib.closing(Far()) as far:
+        event_loop.run(story(far))
+
+
+def test_nothing_goes_to_a_socket_whose_transport_is_closed() -> None:
+    """Its descriptor may be another connection's by then: only the transport knows."""
+
+    async def story(far: Far) -> None:
+        one = await far.attached()
+        one.send(b"before")
+        assert one.transport is not None
+        one.transport.close()
+        assert one.transport.is_closing()
+        one.send(b"behind")
+        await asyncio.sleep(0.05)
+        assert far.end.recv(100) == b"\x81\x06before"
+        with contextlib.suppress(BlockingIOError):  # whether the end is told by now
+            assert far.end.recv(100) == b""
+
+    with contextlib.closing(Far()) as far:
+        event_loop.run(story(far))

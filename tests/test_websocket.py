@@ -53,6 +53,12 @@ class Wire:
     def get_write_buffer_size(self) -> int:
         return self.unsent
 
+    def get_extra_info(self, _name: str) -> None:
+        """There is no socket."""
+
+    def is_closing(self) -> bool:
+        return self.is_closed or self.is_aborted
+
     def close(self) -> None:
         self.is_closed = True
 

@@ -11,6 +11,10 @@
 
 #include "_atomics.h"
 
+#ifndef _WIN32
+#include <sys/socket.h>
+#endif
+
 enum {
     FW_CONTINUATION = 0x0,
     FW_TEXT = 0x1,
@@ -127,6 +131,18 @@ FB_INLINE uint8_t fw_mask(const uint8_t *from, size_t size, const uint8_t mask[4
 FB_INLINE int fw_is_close_code(unsigned code) {
     return (code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006) ||
            (code >= 3000 && code <= 4999);
+}
+
+/* Give bytes to the kernel, as many as it takes at once; -1: none. */
+FB_INLINE ptrdiff_t fw_send(int fd, const char *data, size_t size) {
+#if defined(MSG_DONTWAIT) && defined(MSG_NOSIGNAL)
+    return (ptrdiff_t)send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+#else
+    (void)fd;
+    (void)data;
+    (void)size;
+    return -1;
+#endif
 }
 
 #endif

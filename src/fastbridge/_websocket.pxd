@@ -19,7 +19,10 @@ cdef extern from "_websocket.h" nogil:
 cdef class Socket:
     cdef readonly bint is_client
     cdef readonly Py_ssize_t message_bytes_max
-    cdef object _on_text, _on_binary, _on_end, _on_lost, _write, _unsent
+    cdef object _on_text, _on_binary, _on_end, _on_lost, _write, _unsent, _is_closing
+    # Where bytes go without the transport, which may hold some that it could not write.
+    cdef int _fd
+    cdef bint _may_wait
     cdef readonly object transport
     cdef public object on_room
     cdef readonly int close_code
@@ -57,6 +60,10 @@ cdef class Socket:
                          size_t third_size) except NULL
     cdef int _frame_out(self, int opcode, bytes payload) except -1
     cdef int _put(self, bytes frames) except -1
+    cdef int _hand_over(self, bytes frames) except -1
+    cpdef object cork(self)
+    cpdef object push(self)
+    cpdef object uncork(self)
     cdef int _uncork(self) except -1
     cpdef bint send(self, message, second=*) except *
     cpdef bint send_between(self, bytes head, middle, bytes tail) except *

@@ -91,6 +91,15 @@ class Socket:
     def waiting_bytes(self) -> int:
         """Return `unsent_bytes`; asked once a frame, and a call is cheaper than a property."""
 
+    def cork(self) -> None:
+        """Let what is written from now on wait for `uncork`: it leaves in one write."""
+
+    def push(self) -> None:
+        """Write what waits for `uncork` now."""
+
+    def uncork(self) -> None:
+        """End a `cork`; each has one."""
+
     def send(self, message: bytes | str, second: bytes | str | None = None) -> bool:
         """Write one text message, or two in one write; False: closed, nothing was written.
 

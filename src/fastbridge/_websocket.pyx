@@ -43,6 +43,7 @@ cdef extern from "_websocket.h" nogil:
     uint8_t fw_mask(const uint8_t *data, size_t size, const uint8_t *mask, size_t phase,
                     uint8_t *to)
     int fw_is_close_code(unsigned code)
+    Py_ssize_t fw_send(int fd, const char *data, size_t size)
 
 
 OK = 1000
@@ -95,6 +96,14 @@ cdef const uint8_t *_text_of(object text, Py_ssize_t *size) except NULL:
     raise TypeError(f"a message is a {type(text).__name__}: bytes or ASCII str is needed")
 
 
+cdef int _plain_fd(transport) except? -1:
+    """Return the descriptor of a transport that passes bytes on as they are, else -1."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or transport.get_extra_info("sslcontext") is not None:
+        return -1
+    return raw.fileno()
+
+
 cdef class Socket:
     """A WebSocket's frames, both directions, on somebody's transport."""
 
@@ -104,6 +113,7 @@ cdef class Socket:
         self.close_code = 0
         self.close_reason = ""
         self._corked = []
+        self._fd = -1
 
     # ---- life
 
@@ -114,6 +124,9 @@ cdef class Socket:
         self.transport = transport
         self._write = transport.write
         self._unsent = transport.get_write_buffer_size
+        self._is_closing = transport.is_closing
+        self._fd = _plain_fd(transport)
+        self._may_wait = True
         transport.set_protocol(self)
 
     def accompany(self, Socket partner) -> None:
@@ -129,7 +142,8 @@ cdef class Socket:
         if not self.has_ended:
             reason = "" if exc is None else f"{type(exc).__name__}: {exc}"
             self._end(ABNORMAL, reason)
-        self._write = self._unsent = self.transport = None
+        self._write = self._unsent = self._is_closing = self.transport = None
+        self._fd = -1
         self._corked.clear()
         self._corked_bytes = 0
         self._is_deaf = True
@@ -356,7 +370,13 @@ cdef class Socket:
     cpdef Py_ssize_t waiting_bytes(self) except -1:
         """Return `unsent_bytes`; asked once a frame, and a call is cheaper than a property."""
         cdef Py_ssize_t waiting = <Py_ssize_t>self._corked_bytes
-        return waiting if self._unsent is None else waiting + <Py_ssize_t>self._unsent()
+        cdef Py_ssize_t unsent
+        if not self._may_wait or self._unsent is None:
+            return waiting
+        unsent = self._unsent()
+        # What went straight to the kernel is not with the transport: nothing more to be asked.
+        self._may_wait = unsent != 0 or self._fd < 0
+        return waiting + unsent
 
     cpdef bint send(self, message, second=None) except *:
         """Write one text message, or two in one write; False: it is closed, nothing is sent."""
@@ -442,8 +462,43 @@ cdef class Socket:
             self._corked.append(frames)
             self._corked_bytes += <size_t>PyBytes_GET_SIZE(frames)
         else:
-            self._write(frames)
+            self._hand_over(frames)
         return 0
+
+    cdef int _hand_over(self, bytes frames) except -1:
+        """Let the kernel have bytes at once; what it does not take waits with the transport.
+
+        Straight to the socket while nothing waits before them: what a transport does to find out
+        the same costs as much as a frame's own work. It still owns the socket and may have closed
+        it, so it is asked for that each time.
+        """
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(frames), sent
+        if self._may_wait and self._fd >= 0:
+            self.waiting_bytes()
+        if self._fd >= 0 and not self._may_wait and not self._is_closing():
+            sent = fw_send(self._fd, PyBytes_AS_STRING(frames), <size_t>size)
+            if sent == size:
+                return 0
+            if sent > 0:
+                frames = frames[sent:]
+        self._may_wait = True
+        self._write(frames)
+        return 0
+
+    cpdef object cork(self):
+        """Let what is written from now on wait for `uncork`: it leaves in one write."""
+        self._corks += 1
+
+    cpdef object push(self):
+        """Write what waits for `uncork` now."""
+        cdef int corks = self._corks
+        self._corks = 0
+        self._uncork()
+        self._corks = corks
+
+    cpdef object uncork(self):
+        """End a `cork`."""
+        self._uncork()
 
     cdef int _uncork(self) except -1:
         if self._corks:
@@ -454,7 +509,7 @@ cdef class Socket:
         self._corked.clear()
         self._corked_bytes = 0
         if self._write is not None:
-            self._write(whole)
+            self._hand_over(whole)
         return 0
 
     def ping(self, bytes payload not None) -> None:

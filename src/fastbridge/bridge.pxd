@@ -32,6 +32,8 @@ cdef class Bridge:
     cpdef object beat(self, int64_t now_ns)
     @cython.locals(call=Doors, socket=Socket)
     cpdef object _beat(self, int64_t now_ns)
+    @cython.locals(call=Doors, socket=Socket)
+    cpdef object _send_due(self, int64_t now_ns)
     cpdef object _ai_message(self, data)
     @cython.locals(call=Doors)
     cpdef object _ai_audio(self, response_id, item_id, delta, int64_t now_ns)

@@ -396,17 +396,26 @@ class Bridge:
             self._stall(now_ns)
         else:
             self._stalled_since_ns = 0
-            while (message := call.next_message(now_ns)) is not None:
-                if self._ear is not None:
-                    self._played(self._ear, message, now_ns)
-                mark = call.take_mark()
-                socket.send(message, None if mark is None else self.stream.mark(mark))
-                if socket.waiting_bytes() > UNSENT_BYTES_MAX:
-                    break
+            self._send_due(now_ns)
         if call.has_commands():
             self._perform(now_ns)
         if self.worker.watch is not None:
             self.worker.watch(self, now_ns)
+
+    def _send_due(self, now_ns: int) -> None:
+        """Send the messages that are due, up to three in one write."""
+        call, socket = self.call, self.carrier.socket
+        socket.cork()
+        while (message := call.next_message(now_ns)) is not None:
+            if self._ear is not None:
+                self._played(self._ear, message, now_ns)
+            mark = call.take_mark()
+            socket.send(message, None if mark is None else self.stream.mark(mark))
+            if socket.waiting_bytes() > UNSENT_BYTES_MAX:
+                socket.push()
+                if socket.waiting_bytes() > UNSENT_BYTES_MAX:
+                    break
+        socket.uncork()
 
     def _stall(self, now_ns: int) -> None:
         """The carrier does not read: wait with the ring, count after 1 s, end after 5 s."""
