@@ -16,10 +16,12 @@ from fastbridge.events import (
     CallerCleaned,
     CallerFramesLost,
     CarrierStarted,
+    EarsBehind,
     EchoCancelling,
     InputCommitted,
     SessionCreated,
     SessionUpdated,
+    SpeechScore,
 )
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SILENCE, bytes_of_ms
 
@@ -87,6 +89,28 @@ def test_what_may_be_echo_waits_and_leaves_cleaned() -> None:
         line.tell(CallerCleaned(call.caller_ms, twin, FRAME_BYTES, 3))
     assert bytes([0x7E]) * FRAME_BYTES in appended(line)[done:]
     assert call.line.held_ms <= 100
+
+
+@pytest.mark.parametrize("is_blind", [False, True])
+def test_what_the_ai_alone_hears_while_an_echo_is_looked_for_leaves_cleaned(is_blind: bool) -> None:
+    """The AI's report holds the answer; it hears no true frame yet, unless our ears are blind.
+
+    Given the caller's true audio it heard 0.4 s of our echo, and the answer was ended by that.
+    """
+    line = speaking()
+    if is_blind:
+        line.tell(EarsBehind(is_behind=True))
+    line.run(400)
+    line.tell(SpeechScore(line.call.caller_ms, 0.02))
+    line.caller_starts(ago_ms=100, item="item_1")
+    assert len(line.of(BargeInHeld)) == 1
+    twin = base64.b64encode(bytes([0x7E]) * FRAME_BYTES).decode()
+    done = len(appended(line))
+    for _ in range(15):
+        line.run(FRAME_MS)
+        line.tell(CallerCleaned(line.call.caller_ms, twin, FRAME_BYTES, 3))
+    assert line.call.line.is_armed is not is_blind
+    assert (bytes([0x7E]) * FRAME_BYTES in appended(line)[done:]) is not is_blind
 
 
 def test_without_a_canceller_nothing_waits() -> None:

@@ -76,7 +76,7 @@ def test_before_an_echo_is_known_two_must_hear_it(
 ) -> None:
     """The filter silences alone only once it knew an echo, or explains nearly all.
 
-    On a call without one it took half of what people in the background say, and chopped it into
+    On a call without one it took much of what people in the background say, and chopped it into
     what a detector takes for words.
     """
     canceller = EchoCanceller()

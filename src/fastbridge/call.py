@@ -230,15 +230,25 @@ class Call(KeptTalk):
     def _is_our_echo(self, onset_ms: int, now_ns: int) -> bool:
         """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
 
-        Only where an echo path was found or is looked for, while the AI is audible, and our own
-        ears, on echo-cancelled or guarded audio, suspect nothing. Ears that are blind, or have yet
-        to look at where the sound began, suspect nothing of anybody.
+        Only where an echo path was found, and while the AI is audible.
+        """
+        hears_echo = self.echo.has_echo and self.playout.is_audible(now_ns)
+        return hears_echo and self._hears_nobody(onset_ms, now_ns)
+
+    def _may_be_our_echo(self, one: Candidate, now_ns: int) -> bool:
+        """Say whether the AI alone hears a sound while an echo is taken out, or looked for."""
+        is_doubted = self.is_echo_cancelled and not one.is_local
+        return is_doubted and self._hears_nobody(one.onset_ms, now_ns)
+
+    def _hears_nobody(self, onset_ms: int, now_ns: int) -> bool:
+        """Say whether our own ears, on echo-cancelled or guarded audio, suspect nothing.
+
+        Ears that are blind, or have yet to look at where the sound began, suspect nothing of
+        anybody.
         """
         if isinstance(self.rules, SileroRules) and self.rules.scored_ms < onset_ms:
             return False
-        is_heard = self.playout.is_audible(now_ns) and not self.evidence.is_blind(now_ns)
-        may_echo = self.echo.has_echo or self.is_echo_cancelled
-        return may_echo and self._is_quiet and is_heard
+        return self._is_quiet and not self.evidence.is_blind(now_ns)
 
     def _reject_echo(self, item_id: str, one: Candidate, now_ns: int) -> None:
         """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""
@@ -488,7 +498,8 @@ class Call(KeptTalk):
         """Fall silent for a sound that is yet to be judged; nothing is lost."""
         one = self.judge.candidate
         assert one is not None  # noqa: S101  the judge holds for a candidate only
-        self._let_sound_through(one)
+        if not self._may_be_our_echo(one, now_ns):  # else it goes on leaving cleaned
+            self._let_sound_through(one)
         one.was_audible = self.playout.is_audible(now_ns)
         fence = self.playout.hold(now_ns)
         one.silent_ns = now_ns
