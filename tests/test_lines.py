@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -64,3 +65,46 @@ def test_a_message_without_a_frame_is_refused(message: bytes) -> None:
     with pytest.raises(ValueError, match="frame"):
         line.put_frame(message, len(HEAD), len(TAIL), 100)
     assert line.end_ms == 0
+
+
+near_steps = st.lists(
+    st.one_of(st.binary(min_size=1, max_size=700), st.just(b"")), min_size=1, max_size=60
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(near_steps)
+def test_the_near_line_keeps_the_latest_two_seconds(frames: list[bytes]) -> None:
+    """Frames of any length, decoded; an empty one here is a gap that clears it."""
+    one, kept = fast.NearLine(), b""
+    for frame in frames * 3:
+        if not frame:
+            one.clear()
+            kept = b""
+            continue
+        one.put(base64.b64encode(frame).decode(), len(frame))
+        kept = (kept + frame)[-fast.NEAR_BYTES :]
+        assert one.kept_bytes == len(kept)
+        assert one.take(len(frame[-fast.NEAR_BYTES :]), 1) == frame[:1]
+        assert one.take(len(kept), len(kept)) == kept
+        assert (
+            one.take(len(kept) // 2, len(kept) // 3)
+            == (kept[len(kept) - len(kept) // 2 :][: len(kept) // 3])
+        )
+
+
+def test_the_near_line_refuses_what_it_has_not() -> None:
+    """More than is kept, a length that is not the payload's, letters beyond ASCII."""
+    one = fast.NearLine()
+    one.put("//8=", 2)
+    for back, count in ((3, 1), (1, 2), (1, -1)):
+        with pytest.raises(ValueError, match="are kept"):
+            one.take(back, count)
+    for payload, count in (("//8=", 3), ("", 0), ("/", 1), ("ééé=", 2)):
+        with pytest.raises(ValueError, match="are not base64 of"):
+            one.put(payload, count)
+    nothing: Any = None
+    with pytest.raises(TypeError, match="is None"):
+        one.put(nothing, 2)
+    with pytest.raises(TypeError, match="is None"):
+        fast.PlayedLine().put_frame(nothing, 0, 0, 0)

@@ -7,6 +7,31 @@ from typing import Final
 LINE_BYTES: Final[int]
 """What a line remembers: 4.1 s."""
 
+NEAR_BYTES: Final[int]
+"""Bytes a `NearLine` keeps: 2 s."""
+
+class NearLine:
+    """The last two seconds of the caller, in one piece; 16 kB, touched as they fill."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes are kept, at most `NEAR_BYTES`."""
+
+    def put(self, payload: str, count: int) -> None:
+        """Add a frame: `payload` is valid base64 of `count` mu-law bytes.
+
+        Raises ValueError where its length says something else; the letters are not looked at.
+        """
+
+    def take(self, back_bytes: int, count: int) -> bytes:
+        """Return `count` bytes from `back_bytes` before the end on.
+
+        Raises ValueError for more than is kept.
+        """
+
+    def clear(self) -> None:
+        """Forget all of it."""
+
 class PlayedLine:
     """The AI's voice as the caller's ear gets it, on the caller's clock; about four seconds.
 
@@ -38,6 +63,9 @@ class PlayedLine:
 
     def cut(self, at_ms: int) -> None:
         """Take back everything from `at_ms` on: the carrier threw it away."""
+
+    def ends_ms(self) -> int:
+        """Return `end_ms`; asked for every frame, and compiled a call is cheaper."""
 
     def take(self, start_ms: int, length_ms: int) -> bytes:
         """Return what was played in `[start_ms, start_ms + length_ms)`, 0xFF where nothing was."""

@@ -12,6 +12,12 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 
+cdef extern from "Python.h":
+    bint PyUnicode_IS_ASCII(object text)
+    void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+
+
 cdef extern from "_base64.h" nogil:
     int64_t fb_decoded_bytes(const uint8_t *text, size_t size)
     size_t fb_padding(const uint8_t *text, size_t size)
@@ -20,8 +26,6 @@ cdef extern from "_base64.h" nogil:
 
 
 cdef enum:
-    # 4.1 s: the window of a comparison, the longest delay, and the lead before the ear.
-    LINE = 1 << 15
     SILENCE = 0xFF
     BYTES_PER_MS = 8
     JOIN = 60 * BYTES_PER_MS
@@ -29,14 +33,69 @@ cdef enum:
     MESSAGE = 3 * 160
 
 LINE_BYTES = LINE
+NEAR_BYTES = NEAR_KEPT
+
+
+cdef class NearLine:
+    """The last two seconds of the caller, in one piece."""
+
+    def __cinit__(self):
+        self.kept_bytes = 0
+        self._end = 0
+
+    cpdef object put(self, str payload, int64_t count):
+        """Add a frame: `payload` is valid base64 of `count` mu-law bytes."""
+        cdef uint8_t[MESSAGE + 8] some
+        cdef const uint8_t *text
+        cdef size_t size, padding, groups, step
+        if payload is None:
+            raise TypeError("a payload is None: str is needed")
+        text = <const uint8_t *>PyUnicode_DATA(payload)
+        size = <size_t>PyUnicode_GET_LENGTH(payload)
+        if not PyUnicode_IS_ASCII(payload) or fb_decoded_bytes(text, size) != count or count <= 0:
+            raise ValueError(f"{size} characters are not base64 of {count} bytes")
+        padding = fb_padding(text, size)
+        groups = size // 4 - (padding != 0)
+        while groups:
+            step = min(groups, <size_t>(MESSAGE // 3))
+            fb_decode_groups(text, step, some)
+            self._lay(some, <int64_t>(3 * step))
+            text += 4 * step
+            groups -= step
+        if padding:
+            fb_decode_last(text, padding, some)
+            self._lay(some, <int64_t>(3 - padding))
+
+    cdef void _lay(self, const uint8_t *audio, int64_t count) noexcept:
+        cdef int64_t at = self._end % NEAR
+        cdef int64_t first = min(count, NEAR - at)
+        memcpy(self._data + at, audio, <size_t>first)
+        memcpy(self._data, audio + first, <size_t>(count - first))
+        self._end += count
+        self.kept_bytes = min(self.kept_bytes + count, <int64_t>NEAR_KEPT)
+
+    cpdef bytes take(self, int64_t back_bytes, int64_t count):
+        """Return `count` bytes from `back_bytes` before the end on."""
+        cdef int64_t at, first
+        cdef bytes taken
+        cdef uint8_t *to
+        if not 0 <= count <= back_bytes <= self.kept_bytes:
+            raise ValueError(f"{count} bytes from {back_bytes} back: {self.kept_bytes} are kept")
+        taken = PyBytes_FromStringAndSize(NULL, count)
+        to = <uint8_t *>PyBytes_AS_STRING(taken)
+        at = (self._end - back_bytes) % NEAR
+        first = min(count, NEAR - at)
+        memcpy(to, self._data + at, <size_t>first)
+        memcpy(to + first, self._data, <size_t>(count - first))
+        return taken
+
+    cpdef object clear(self):
+        """Forget all of it."""
+        self.kept_bytes = 0
 
 
 cdef class PlayedLine:
     """The AI's voice as the caller's ear gets it, on the caller's clock; about four seconds."""
-
-    cdef uint8_t[LINE] _data
-    cdef int64_t _end
-    cdef readonly int64_t talkspurts
 
     def __cinit__(self):
         self.talkspurts = 0
@@ -78,15 +137,19 @@ cdef class PlayedLine:
         self._lay(<const uint8_t *>PyBytes_AS_STRING(audio), PyBytes_GET_SIZE(audio),
                   self._start(at_ms))
 
-    def put_frame(self, bytes message not None, Py_ssize_t head_bytes, Py_ssize_t tail_bytes,
-                  int64_t at_ms) -> None:
+    cpdef object put_frame(self, bytes message, Py_ssize_t head_bytes, Py_ssize_t tail_bytes,
+                           int64_t at_ms):
         """Lay the frames whose base64 stands in a message between head and tail."""
         cdef uint8_t[MESSAGE + 8] frames
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(message) - head_bytes - tail_bytes
-        cdef const uint8_t *text = <const uint8_t *>PyBytes_AS_STRING(message) + head_bytes
+        cdef Py_ssize_t size
+        cdef const uint8_t *text
         cdef int64_t count
         cdef size_t padding, groups
         cdef uint32_t bad
+        if message is None:
+            raise TypeError("a message is None: bytes are needed")
+        size = PyBytes_GET_SIZE(message) - head_bytes - tail_bytes
+        text = <const uint8_t *>PyBytes_AS_STRING(message) + head_bytes
         if head_bytes < 0 or tail_bytes < 0 or size < 4:
             raise ValueError(f"a message of {PyBytes_GET_SIZE(message)} bytes holds no frame")
         count = fb_decoded_bytes(text, <size_t>size)
@@ -105,7 +168,11 @@ cdef class PlayedLine:
         """Take back everything from `at_ms` on: the carrier threw it away."""
         self._end = min(self._end, max(at_ms, <int64_t>0) * BYTES_PER_MS)
 
-    def take(self, int64_t start_ms, int64_t length_ms) -> bytes:
+    cpdef int64_t ends_ms(self) noexcept:
+        """Return `end_ms`; asked for every frame, and compiled a call is cheaper."""
+        return self._end // BYTES_PER_MS
+
+    cpdef bytes take(self, int64_t start_ms, int64_t length_ms):
         """Return what was played in `[start_ms, start_ms + length_ms)`, 0xFF where nothing was."""
         cdef int64_t start = start_ms * BYTES_PER_MS
         cdef int64_t count = max(length_ms, <int64_t>0) * BYTES_PER_MS

@@ -9,6 +9,7 @@ from fastbridge._websocket cimport Socket
 from fastbridge.doors cimport Doors
 from fastbridge.legs.ai cimport AiLeg
 from fastbridge.legs.carrier cimport CarrierLeg
+from fastbridge.listening.ear cimport Ear
 
 
 cdef class Bridge:
@@ -22,13 +23,14 @@ cdef class Bridge:
     cdef public str carrier_name
     cdef public CallerGaps _gaps
     cdef public object _transcripts, _trace, _ai_task, _faults, _notes, _closing, _loose
-    cdef public object _ear, _facts, _runs
+    cdef public Ear _ear
+    cdef public object _facts, _runs
 
     @cython.locals(call=Doors)
     cpdef object _caller_audio(self, payload, int64_t count, int64_t level, int64_t timestamp_ms)
     @cython.locals(call=Doors)
-    cpdef object _listen(self, ear, payload, int64_t count, int64_t level, int64_t now_ns)
-    cpdef object _played(self, ear, message, int64_t now_ns)
+    cpdef object _listen(self, Ear ear, payload, int64_t count, int64_t level, int64_t now_ns)
+    cpdef object _played(self, Ear ear, message, int64_t now_ns)
     cpdef object beat(self, int64_t now_ns)
     @cython.locals(call=Doors, socket=Socket)
     cpdef object _beat(self, int64_t now_ns)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -125,8 +126,27 @@ class Looker(Protocol):
         """Take a message of the AI that is no audio."""
 
 
+# Looked up once: the standard library's table is a new one at each question.
+_LEVELS: Final = logging.getLevelNamesMapping()
+
+
 class CallLog(logging.LoggerAdapter[logging.Logger]):
     """Adds call id, label and generation to every line of a call."""
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Make the record without looking for the line of code that speaks.
+
+        Nobody asks for that line, compiled code has none, and to look costs as much as to format.
+        """
+        logger = self.logger
+        if not logger.isEnabledFor(level):
+            return
+        msg, named = self.process(msg, kwargs)
+        problem = sys.exc_info() if named.get("exc_info") else None
+        record = logger.makeRecord(
+            logger.name, level, "", 0, msg, args, problem, None, named["extra"]
+        )
+        logger.handle(record)
 
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         """Put the call's fields under the line's own."""
@@ -626,7 +646,7 @@ class Bridge:
         self._notes[command.message] += 1
         if self._notes[command.message] > NOTES_LOGGED_MAX:
             return  # a flooding side must not block the loop of all calls
-        level = logging.getLevelNamesMapping()[command.level.upper()]
+        level = _LEVELS[command.level.upper()]
         self.log.log(level, command.message, fields=dict(command.fields))
 
     def _do_decided(self, command: BargeInDecided) -> None:

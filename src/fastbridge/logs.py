@@ -34,6 +34,7 @@ class JsonFormatter(logging.Formatter):
     def __init__(self, always: dict[str, Any] | None = None) -> None:
         super().__init__()
         self._always = always or {}
+        self._encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 
     def format(self, record: logging.LogRecord) -> str:
         """Return time, level, message and the fields of a record."""
@@ -47,7 +48,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return self._encode(line)
 
 
 class TextFormatter(logging.Formatter):

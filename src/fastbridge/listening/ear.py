@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from binascii import a2b_base64
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from fastbridge._lines import PlayedLine
+from fastbridge._lines import NearLine, PlayedLine
 from fastbridge._ring import measure_base64
 from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath
 from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechScore
@@ -43,10 +42,11 @@ class Ear:
         self._engine = engine
         self._on_event = on_event
         self._on_cleaned = on_cleaned
-        self._gate = Gate(engine.energy_floor)
-        # The last two seconds of the caller, as they came (base64), each with its end: decoded
-        # when somebody looks. The latest `_resting` of them are pre-roll of the next sound.
-        self._near: deque[tuple[str, int]] = deque(maxlen=WINDOW_MS // FRAME_MS)
+        self._floor = engine.energy_floor
+        self._gate = Gate(self._floor)
+        # The last two seconds of the caller. The latest `_resting` bytes of them, which nobody
+        # looked at, are pre-roll of the next sound.
+        self._near = NearLine()
         self._resting = 0
         self._end_ms = -1
         self._probed_ms = 0
@@ -92,7 +92,7 @@ class Ear:
         self._follow(payload, count, at_ms)
         self._is_awake = False
         self._was_kept = True
-        self._resting += 1
+        self._resting += count
         if self.lag.is_behind and not self.pending and not self.in_flight:
             self._answered(at_ms)
 
@@ -104,7 +104,7 @@ class Ear:
         self._follow(payload, count, at_ms)
         is_sound = self._gate.is_open(level, at_ms)
         played = None
-        if level >= self._engine.energy_floor:
+        if level >= self._floor:
             self._sounded_ms = at_ms
         if self.line is not None:
             if self.path.verdict is None and not self.is_still:
@@ -114,14 +114,15 @@ class Ear:
                 self._engine.wake(self)
         if is_sound and not self._is_awake and (played is None or self._was_kept):
             if played is None and self._engine.is_shedding:
-                self._shed()
+                self._shed(count)
                 return
-            self._queue_pre_roll()
+            self._queue_pre_roll(count)
         self._was_kept = False
         self._is_awake = is_sound
-        self._resting = 0 if is_sound else self._resting + 1
+        self._resting = 0 if is_sound else self._resting + count
         if is_sound or played is not None or self.pending or self.in_flight:
-            frame = Frame(a2b_base64(payload), at_ms, is_sound=is_sound, played=played)
+            audio = self._near.take(count, count)
+            frame = Frame(audio, at_ms, is_sound=is_sound, played=played)
             frame.talkspurt = 0 if self.line is None else self.line.talkspurts
             self._queue(frame)
             if self.lag.asked(at_ms) and self._engine.scorer is not None:
@@ -137,20 +138,24 @@ class Ear:
         if self.lag.told(at_ms, self._end_ms) and self._engine.scorer is not None:
             self._on_event(EarsBehind(is_behind=False))
 
-    def _shed(self) -> None:
+    def _shed(self, count: int) -> None:
         """Look at nothing of a new sound: the thread is behind. Who judges it must know."""
         self._engine.counts.shed_frames += 1
-        self._resting += 1
+        self._resting += count
         if self.lag.blinded():
             self._on_event(EarsBehind(is_behind=True))
 
-    def _queue_pre_roll(self) -> None:
-        """Let the network hear what came right before a sound; its scores are nobody's business."""
-        before = len(self._near) - 1
-        resting = min(self._resting, PRE_ROLL_FRAMES, before)
-        for place in range(before - resting, before):
-            payload, at_ms = self._near[place]
-            self._queue(Frame(a2b_base64(payload), at_ms, is_told=False))
+    def _queue_pre_roll(self, count: int) -> None:
+        """Let the network hear what came right before a sound; its scores are nobody's business.
+
+        `count`: the bytes of the frame the sound begins with, the latest that is kept.
+        """
+        known = min(self._resting, self._near.kept_bytes - count)
+        frames = min(known // FRAME_BYTES, PRE_ROLL_FRAMES)
+        for back in range(frames * FRAME_BYTES, 0, -FRAME_BYTES):
+            audio = self._near.take(count + back, FRAME_BYTES)
+            at_ms = self._end_ms - ms_of_bytes(count + back - FRAME_BYTES)
+            self._queue(Frame(audio, at_ms, is_told=False))
 
     def played(self, message: bytes, head_bytes: int, tail_bytes: int, at_ms: int) -> None:
         """Take a message the carrier was sent; at `at_ms` (caller's clock) it begins to play.
@@ -172,7 +177,7 @@ class Ear:
         An echo that stays below the floor is looked at by nobody. The probe's verdict, which
         needs seconds of speech, comes on top and may still find one.
         """
-        if level >= self._engine.energy_floor:
+        if level >= self._floor:
             self._has_sounded = True
         elif not self._has_sounded and len(self._voiced_ms) == PROOF_FRAMES:
             self.is_still = at_ms - self._voiced_ms[-1] > DELAY_MS_MAX
@@ -196,7 +201,7 @@ class Ear:
             self._resting = 0
             self._is_awake = False
         self._end_ms = at_ms
-        self._near.append((payload, at_ms))
+        self._near.put(payload, count)
 
     def _queue(self, frame: Frame) -> None:
         if not self.pending and not self.in_flight:
@@ -216,7 +221,7 @@ class Ear:
         echo; and only while AI audio plays and `ECHO_TAIL_MS` after.
         """
         line = self.line
-        if line is None or at_ms > line.end_ms + self._shift_ms + ECHO_TAIL_MS:
+        if line is None or at_ms > line.ends_ms() + self._shift_ms + ECHO_TAIL_MS:
             self._shift_ms = self._wanted_shift_ms()
             self._was_refused = False
             return None
@@ -253,7 +258,7 @@ class Ear:
             return False
         if self.line is None or at_ms - self._probed_ms < (WINDOW_MS if verdict else STEP_MS):
             return False
-        has_enough = len(self._near) * FRAME_MS >= STEP_MS
+        has_enough = ms_of_bytes(self._near.kept_bytes) >= STEP_MS
         if not has_enough or self.line.end_ms <= at_ms - STEP_MS:
             return False
         if self._engine.counts.is_overrun:
@@ -267,7 +272,7 @@ class Ear:
         if self.line is None or not self._is_probe_due(self._end_ms):
             return None
         self._probed_ms = self._end_ms
-        near = b"".join([a2b_base64(payload) for payload, _ in self._near])
+        near = self._near.take(self._near.kept_bytes, self._near.kept_bytes)
         length_ms = ms_of_bytes(len(near))
         far = self.line.take(self._end_ms - length_ms, length_ms)
         return (far, near) if len(far) == len(near) else None
