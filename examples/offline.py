@@ -11,7 +11,8 @@ from typing import Any
 
 from fastbridge.bridge import Bridge
 from fastbridge.caller import speech
-from fastbridge.caller.plan import CallPlan, Start, Utterance, WhenTrue
+from fastbridge.caller.answers import Answers
+from fastbridge.caller.plan import CallPlan, Start, Utterance
 from fastbridge.caller.record import CallRecord
 from fastbridge.caller.simulated_call import place_call
 from fastbridge.config import Settings
@@ -20,56 +21,7 @@ from fastbridge.local_ai.script import Script
 from fastbridge.local_ai.server import LocalAi
 from fastbridge.local_ai.voice import Voice
 from fastbridge.server import Listener
-from fastbridge.talk import State
 from fastbridge.tool_loading import load_tools
-
-ANSWERS_AFTER_S = 0.5
-INTERRUPTS_AFTER_MS = 2000
-STILL_TO_HEAR_MS = 500
-BYTES_PER_MS = 8
-
-
-class Answers:
-    """The AI's answers in the call that runs: what a caller understands who waits for their ends.
-
-    An ear alone cannot tell the pause before a function's result from the end of an answer. The
-    greeting is the first; "one moment" and the result behind it are two.
-    """
-
-    def __init__(self) -> None:
-        self._begins: list[int] = []  # in bytes of AI audio
-        self._heard = self._queued = 0
-        self._generation = 0  # of the call when the latest began
-        self._is_over = False
-
-    def look(self, bridge: Bridge, now_ns: int) -> None:
-        """Look at the call's own ledger; called by the bridge at each beat."""
-        call = bridge.call
-        self._queued = call.playout.ring.write_position
-        self._heard = call.playout.position_heard
-        while len(self._begins) < call.counts.responses:
-            self._begins.append(self._queued)
-            self._generation = call.generation
-        # One that was interrupted is not over: another comes in its place.
-        is_whole = call.generation == self._generation
-        self._is_over = is_whole and call.state(now_ns) is State.SILENT
-
-    def after(self, number: int) -> Start:
-        """Return the moment half a second after an answer was heard to its end."""
-        return WhenTrue(
-            lambda: self._is_over and len(self._begins) >= number, seconds=ANSWERS_AFTER_S
-        )
-
-    def into(self, number: int) -> Start:
-        """Return a moment in an answer, two seconds heard and more to be heard: interrupt it."""
-        return WhenTrue(lambda: self._is_well_in(number))
-
-    def _is_well_in(self, number: int) -> bool:
-        if len(self._begins) < number:
-            return False
-        heard_ms = (self._heard - self._begins[number - 1]) // BYTES_PER_MS
-        waiting_ms = (self._queued - self._heard) // BYTES_PER_MS
-        return heard_ms >= INTERRUPTS_AFTER_MS and waiting_ms >= STILL_TO_HEAR_MS
 
 
 def tell(bridge: Bridge, command: Command, _: int) -> None:

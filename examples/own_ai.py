@@ -20,10 +20,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import offline
 from aiohttp import web
 
 from fastbridge.caller import speech
+from fastbridge.caller.answers import Answers
 from fastbridge.caller.plan import CallPlan, Utterance
 from fastbridge.caller.simulated_call import place_call
 from fastbridge.config import Settings
@@ -200,7 +200,7 @@ async def call_itself() -> None:
     """Say something to the parrot, hear it again, and interrupt it."""
     ai, url = await listen(0)
     listener = await Listener.start(Settings(openai_base_url=url, port=0, greeting="Hello."))
-    answers = offline.Answers()
+    answers = Answers()
     listener.front.worker.watch = answers.look
     first, second = speech.choose(8).phrases[5], speech.choose(2).phrases[1]
     plan = CallPlan(

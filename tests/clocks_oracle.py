@@ -141,24 +141,28 @@ class NoiseFloor:
     """The loudness of the line without the caller: the least level of the last 3.2 s.
 
     Speech pauses within that time, so its pauses are the floor; a steady tone becomes the floor
-    after it. Until the first block of 400 ms is full the line counts as silent.
+    after it. Until the first block of 400 ms is full the line counts as silent. A block in which
+    `is_voice` was set is no noise: the floor stays as it was.
     """
 
-    __slots__ = ("_blocks", "_least", "_left_ms")
+    __slots__ = ("_blocks", "_had_voice", "_least", "_left_ms", "is_voice")
 
     def __init__(self) -> None:
         self._blocks: deque[int] = deque(maxlen=NOISE_BLOCKS)
         self._least = -1
         self._left_ms = NOISE_BLOCK_MS
+        self.is_voice = self._had_voice = False
 
     def hear(self, level: int) -> int:
         """Take a frame's level; return the floor."""
+        self._had_voice = self._had_voice or self.is_voice
         if self._least < 0 or level < self._least:
             self._least = level
         self._left_ms -= FRAME_MS
         if self._left_ms <= 0:
-            self._blocks.append(self._least)
-            self._least, self._left_ms = -1, NOISE_BLOCK_MS
+            if not self._had_voice:
+                self._blocks.append(self._least)
+            self._least, self._left_ms, self._had_voice = -1, NOISE_BLOCK_MS, False
         # Full blocks only: the running one may hold nothing but a word that just began.
         return min(self._blocks, default=0)
 

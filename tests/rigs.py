@@ -14,12 +14,8 @@ import aiohttp
 from aiohttp import web
 
 from driver import HEX
-from fastbridge.bridge import Bridge
-from fastbridge.caller.plan import WhenTrue
 from fastbridge.config import Settings
-from fastbridge.mulaw import ms_of_bytes
 from fastbridge.server import Listener
-from fastbridge.talk import State
 from fastbridge.tools import ToolBox
 from fastbridge.worlds.carrier_script import CarrierScript
 
@@ -220,45 +216,6 @@ class Rig:
         async with asyncio.timeout(10):
             while self.totals.live:
                 await asyncio.sleep(0.005)
-
-
-class Answers:
-    """The AI's answers in the call that runs, by the bridge's ledger: what a caller may wait for.
-
-    A talkspurt at the ear says less: where a voice is slow there are pauses in an answer. Put
-    `look` into `worker.watch`. The greeting is the first answer.
-    """
-
-    def __init__(self) -> None:
-        self._begins: list[int] = []  # in bytes of AI audio
-        self._heard = self._queued = 0
-        self._generation = 0  # of the call when the latest began
-        self._is_over = False
-
-    def look(self, bridge: Bridge, now_ns: int) -> None:
-        call = bridge.call
-        self._queued = call.playout.ring.write_position
-        self._heard = call.playout.position_heard
-        while len(self._begins) < call.counts.responses:
-            self._begins.append(self._queued)
-            self._generation = call.generation
-        # One that was interrupted is not over: another comes in its place.
-        is_whole = call.generation == self._generation
-        self._is_over = is_whole and call.state(now_ns) is State.SILENT
-
-    def after(self, number: int) -> WhenTrue:
-        """Half a second after an answer was heard to its end."""
-        return WhenTrue(lambda: self._is_over and len(self._begins) >= number, seconds=0.5)
-
-    def into(self, number: int, heard_ms: int = 2000) -> WhenTrue:
-        """So far into an answer of which half a second more is there to be heard."""
-        return WhenTrue(lambda: self._is_well_in(number, heard_ms))
-
-    def _is_well_in(self, number: int, least_ms: int) -> bool:
-        if len(self._begins) < number:
-            return False
-        heard_ms = ms_of_bytes(self._heard - self._begins[number - 1])
-        return heard_ms >= least_ms and ms_of_bytes(self._queued - self._heard) >= 500
 
 
 @asynccontextmanager

@@ -39,11 +39,14 @@ BREAKING = ("tests/test_mutations.py",)
 # What the compiled rooms are tested by, run on their plain form: there lines can be counted.
 ROOMS = (
     *("tests/test_ai_session.py", "tests/test_amends.py", "tests/test_call.py"),
-    *("tests/test_calls.py", "tests/test_caller_gaps.py", "tests/test_complaints.py"),
-    *("tests/test_echo_guard.py", "tests/test_function_calls.py", "tests/test_journal.py"),
+    *("tests/test_caller_gaps.py", "tests/test_calls.py", "tests/test_cancelling.py"),
+    *("tests/test_complaints.py", "tests/test_ear_proof.py", "tests/test_echo_guard.py"),
+    *("tests/test_function_calls.py", "tests/test_heard_talk.py", "tests/test_journal.py"),
+    *("tests/test_late_ears.py", "tests/test_lines.py", "tests/test_metrics.py"),
     *("tests/test_playout.py", "tests/test_replay.py", "tests/test_requester.py"),
-    *("tests/test_reversible.py", "tests/test_speech.py", "tests/test_talk.py"),
-    *("tests/test_tool_calls.py", "tests/test_wire_twilio.py", "tests/test_metrics.py"),
+    *("tests/test_reversible.py", "tests/test_speech.py", "tests/test_stalls.py"),
+    *("tests/test_talk.py", "tests/test_tool_calls.py", "tests/test_verdicts.py"),
+    *("tests/test_wire_twilio.py",),
 )
 PLAIN_COVERAGE = ROOT / ".coverage.plain"
 FRONT_COVERAGE = ROOT / ".coverage.front"

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
+from typing import TypeAlias, cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fastbridge import mulaw
 from fastbridge.caller import speech
 from fastbridge.caller_delay import DelayLine, Leaving, silence_base64
 from fastbridge.cancelling import CancellerMissingError, EchoCanceller, missing_reason
+from fastbridge.echo_filter import EchoFilter
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS
 from test_echo_path import coded, echo, talk
+
+Pcm: TypeAlias = NDArray[np.int16]
 
 
 def power_db(audio: bytes) -> float:
@@ -42,6 +48,43 @@ def test_echo_is_taken_out_and_a_caller_let_through() -> None:
     echo_part, double_talk = slice(16_000, 40_000), slice(40_000, 48_000)
     assert power_db(cleaned[echo_part]) < power_db(received[echo_part]) - 12
     assert power_db(cleaned[double_talk]) > power_db(coded(caller)[double_talk]) - 6
+
+
+@dataclass
+class Witness:
+    """A filter that can explain all that came, for sure or not."""
+
+    is_certain: bool
+    talks: bool = False
+    explains: bool = True
+    is_beyond_echo: bool = False
+
+    def clean(self, received: Pcm, played: Pcm) -> Pcm:
+        return received - played
+
+    def noise(self) -> Pcm:
+        return np.zeros(FRAME_BYTES, np.int16)
+
+
+@pytest.mark.parametrize(
+    ("is_certain", "left", "is_silenced"),
+    [(True, 0.9, True), (False, 0.9, False), (False, 0.2, True)],
+    ids=["an echo is known", "AEC3 hears no echo", "AEC3 hears it too"],
+)
+def test_before_an_echo_is_known_two_must_hear_it(
+    is_certain: bool, left: float, is_silenced: bool
+) -> None:
+    """The filter silences alone only once it knew an echo, or explains nearly all.
+
+    On a call without one it took much of what people in the background say, and chopped it into
+    what a detector takes for words.
+    """
+    canceller = EchoCanceller()
+    canceller._filter = cast("EchoFilter", Witness(is_certain))
+    canceller._process = lambda near, _: (near * left).astype(np.int16)
+    near = coded(talk(1, seconds=0.02))
+    cleaned = canceller.clean(near, mulaw.SILENCE_FRAME)
+    assert (power_db(cleaned) < 3) is is_silenced
 
 
 def test_nothing_leaves_louder_than_it_came() -> None:

@@ -90,11 +90,20 @@ def test_what_is_due_is_free_of_the_jitter_of_what_has_arrived(late: list[int], 
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(0, 8031), max_size=400), st.floats(1, 20), st.integers(0, 50))
-def test_loudness_is_the_slow_one(levels: list[int], ratio: float, quiet: int) -> None:
-    """Noise floor, runs and gaps: the same after every frame."""
+@given(
+    st.lists(st.integers(0, 8031), max_size=400),
+    st.floats(1, 20),
+    st.integers(0, 50),
+    st.lists(st.booleans(), max_size=12),
+)
+def test_loudness_is_the_slow_one(
+    levels: list[int], ratio: float, quiet: int, voices: list[bool]
+) -> None:
+    """Noise floor, runs and gaps, with voices here and there: the same after every frame."""
     quick, judge = fast.Loudness(quiet, ratio, 40), slow.Loudness(quiet, ratio, 40)
     for number, level in enumerate(levels):
+        is_voice = number // 33 < len(voices) and voices[number // 33]
+        quick.noise.is_voice = judge.noise.is_voice = is_voice
         assert quick.hear(level, 20 * number) == judge.hear(level, 20 * number)
         assert (quick.is_loud, quick.began_ms, quick.loud_ms) == (
             judge.is_loud,

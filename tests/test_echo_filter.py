@@ -146,3 +146,35 @@ def test_the_line_sounds_as_quiet_as_it_was() -> None:
     noise = one.noise().astype(np.float64)
     assert 3 < np.sqrt(np.mean(noise**2)) < 20
     assert np.any(one.noise() != one.noise())
+
+
+def test_a_sound_too_loud_for_an_echo_stays_the_callers_where_the_ai_grows_louder() -> None:
+    """A ringback tone as loud as the AI, which then speaks 6 dB louder: AEC3 has still no say.
+
+    It made of the tone what a network took for a voice.
+    """
+    far = talk(3, seconds=2)
+    grown = far * np.where(np.arange(far.size) < 8000, 1, 2)
+    loudest = np.sqrt(np.max(np.mean(far[: 50 * BLOCK].reshape(-1, BLOCK) ** 2, axis=1)))
+    tone = 1.3 * loudest * np.sin(np.arange(far.size) * 0.35)
+    begun_late = np.where(np.arange(far.size) < 9600, 0, tone)
+    for near, is_beyond in ((tone, True), (begun_late, False)):
+        one = EchoFilter()
+        sent, received, told = mulaw.decode(coded(grown)), mulaw.decode(coded(near)), []
+        for at in range(0, far.size - BLOCK + 1, BLOCK):
+            one.clean(received[at : at + BLOCK], sent[at : at + BLOCK])
+            told.append(one.is_beyond_echo)
+        assert all(told[64:90]) is any(told[64:90]) is is_beyond
+
+
+def test_what_is_little_explained_is_certain_only_once_an_echo_was_known() -> None:
+    """People in the background are explained in part: no certainty, on a call without an echo."""
+    far = talk(3, seconds=6)
+    hum = talk(9, seconds=6, level=3000 * 10 ** (-24 / 20))
+    for back, is_known in ((echo(far, 200, 10), True), (hum, False)):
+        one = EchoFilter()
+        sent, received, doubted = mulaw.decode(coded(far)), mulaw.decode(coded(back)), 0
+        for at in range(0, far.size - BLOCK + 1, BLOCK):
+            one.clean(received[at : at + BLOCK], sent[at : at + BLOCK])
+            doubted += at >= LEARNED * BLOCK and one.explains and not one.is_certain
+        assert (doubted == 0) is is_known

@@ -6,7 +6,9 @@ The caller speaks over an answer that plays; the network's scores come late, in 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -14,13 +16,19 @@ from driver import Line, audio
 from fastbridge.config import Settings
 from fastbridge.decision_record import decision_fields
 from fastbridge.events import (
+    CarrierStarted,
     CommitInput,
     DeleteItem,
     EarsBehind,
+    EchoCancelling,
     EchoMeasured,
     InputCommitted,
     RequestResponse,
+    SessionCreated,
+    SessionUpdated,
     SpeechScore,
+    SpeechStarted,
+    SpeechStopped,
 )
 from fastbridge.evidence import EarLag
 
@@ -215,26 +223,104 @@ def test_speech_behind_a_cough_is_ignored_because_the_ai_hears_both_as_one_turn(
     assert story.answers_asked == 1
 
 
-@pytest.mark.parametrize("is_blind", [False, True])
-def test_the_caller_is_taken_for_our_echo_by_ears_that_hear_nothing(is_blind: bool) -> None:
-    """Where the AI hears our echo our own ears' silence counts, unless they are blind."""
+@pytest.mark.parametrize("looked", ["at all", "at nothing", "not yet"])
+@pytest.mark.parametrize(
+    "echo",
+    [EchoMeasured(has_echo=True, delay_ms=120, loss_db=12.0), EchoCancelling(is_on=True)],
+    ids=["an echo was found", "an echo is looked for"],
+)
+def test_the_caller_is_taken_for_our_echo_by_ears_that_hear_nothing(
+    echo: EchoMeasured | EchoCancelling, looked: str
+) -> None:
+    """Where the AI hears our echo our own ears' silence counts, once they have looked at it.
+
+    While an echo is only looked for the AI is believed, on what is cleaned.
+    """
     line = playing()
-    line.tell(EchoMeasured(has_echo=True, delay_ms=120, loss_db=12.0))
-    if is_blind:
+    line.tell(echo)
+    is_believed = looked != "at all" or isinstance(echo, EchoCancelling)
+    if looked == "at nothing":
         line.tell(EarsBehind(is_behind=True))
     else:  # a burst of caller audio is no blindness
         line.tell(EarsBehind(is_behind=True))
         line.run(20)
         line.tell(EarsBehind(is_behind=False))
     line.level = LOUD
-    line.run(300)
+    for _ in range(15):
+        line.run(20)
+        if looked == "at all":
+            line.tell(SpeechScore(line.call.caller_ms, 0.02))
     line.caller_starts(ago_ms=300, item="item_0")
     line.run(900)
     line.caller_stops("item_0")
     line.tell(InputCommitted("item_0"))
     line.run(300)
-    assert [one.outcome for one in line.decisions] == ["committed" if is_blind else "ignored"]
-    assert len(line.of(DeleteItem)) == (0 if is_blind else 1)
+    assert [one.outcome for one in line.decisions] == ["committed" if is_believed else "ignored"]
+    assert len(line.of(DeleteItem)) == (0 if is_believed else 1)
+
+
+GREETED = Settings(greeting="Hello", barge_in="reversible", detector="silero", echo_window_ms=0)
+NOISE = 26
+
+
+def spoken_into(before_ms: int, after_ms: int) -> Line:
+    """Return a call whose caller speaks before, and after, the AI is ready to greet.
+
+    Steady speech, on a line with noise; our own ears listen once the greeting is asked for.
+    """
+    line = Line(GREETED, start=False)
+    started = line.stream.read(json.dumps(line.script.start()))
+    assert isinstance(started, CarrierStarted)
+    line.call.playout.ring.set_template(*line.stream.media_template())
+    line.tell(started)
+    line.level = NOISE
+    line.run(900)
+    line.level = LOUD
+    line.run(before_ms)
+    line.tell(SessionCreated("sess_1"))
+    line.tell(SessionUpdated("audio/pcmu", "audio/pcmu"))
+    for at_ms in range(0, after_ms + 1000, 20):
+        line.level = LOUD if at_ms < after_ms else NOISE
+        line.run(20)
+        line.tell(SpeechScore(line.call.caller_ms, 0.95 if at_ms < after_ms else 0.02))
+        if at_ms == AI_WAY_MS:
+            line.caller_starts(ago_ms=before_ms + at_ms + 20, item="item_0")
+    return line
+
+
+def test_a_caller_is_taken_for_the_noise_of_the_line() -> None:
+    """A line's noise is learned before the AI is ready; steady speech then is no noise."""
+    (decision,) = spoken_into(40, 700).decisions
+    assert (decision.outcome, decision.source) == ("committed", "local")
+    assert decision.speech_ms >= GREETED.commit_ms
+
+
+def test_the_middle_of_a_long_sentence_is_taken_for_a_cough() -> None:
+    """What the caller said before our own ears listened is the AI's to tell, and counts."""
+    (decision,) = spoken_into(500, 400).decisions
+    assert decision.outcome == "committed"
+    (short,) = spoken_into(40, 300).decisions
+    assert short.outcome == "resumed"
+
+
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_the_begin_of_a_sentence_behind_a_turn_is_not_counted(is_cut: bool) -> None:
+    """Right behind a turn the AI's report has no room for padding: it says where speech began."""
+    line = Line(replace(OWN_EARS, detector="server"))
+    line.run(1000)
+    line.tell(SpeechStopped(1000, "item_turn"))
+    line.tell(InputCommitted("item_turn"))
+    line.answers("r1", audio(12_000))
+    line.run(220)
+    line.tell(SpeechStarted(1000 if is_cut else 1040, "item_0"))
+    line.run(1100)
+    end_ms = 1000 + OWN_EARS.commit_ms + 50
+    line.tell(SpeechStopped(end_ms + OWN_EARS.vad_silence_ms, "item_0"))
+    line.run(OWN_EARS.verdict_ms)
+    (decision,) = line.decisions
+    padding_ms = OWN_EARS.vad_prefix_padding_ms
+    assert decision.speech_ms == (end_ms - 1000 if is_cut else end_ms - 1040 - padding_ms)
+    assert decision.outcome == ("committed" if is_cut else "resumed"), decision
 
 
 def test_nobody_can_tell_that_our_ears_were_late() -> None:

@@ -157,6 +157,7 @@ class DeafRing:
         return 0
 
 
+@pytest.mark.plain
 def test_a_ring_that_keeps_flushed_audio_is_counted() -> None:
     """Stale frames sent are measured as they leave: break the flush, and each of them counts."""
     sent: dict[bool, int] = {}

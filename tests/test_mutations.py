@@ -83,7 +83,7 @@ MUTATIONS = (
     Mutation(
         "nothing_is_lost_at_the_ear",
         Playout.resume,
-        "back = self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)",
+        "back = self.ring.resume(max(unheard + BACK_UP_BYTES, 0))",
         "back = self.ring.resume(0)",
         {"barge_in": "reversible"},
     ),
@@ -185,8 +185,8 @@ MUTATIONS = (
     Mutation(
         "resume_repeats_little",
         Playout.resume,
-        "self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)",
-        "self.ring.resume(max(unheard, 0) + 9 * BACK_UP_BYTES)",
+        "self.ring.resume(max(unheard + BACK_UP_BYTES, 0))",
+        "self.ring.resume(max(unheard + 9 * BACK_UP_BYTES, 0))",
         {"barge_in": "reversible"},
     ),
     Mutation(
@@ -282,7 +282,7 @@ class Precaution(NamedTuple):
     seed: int
 
 
-PRECAUTIONS = (Precaution(Playout.resume, "self._heard = self.proof.position", "pass", 3762),)
+PRECAUTIONS = (Precaution(Playout.resume, "self._heard = self.proof.position", "pass", 9019),)
 
 
 @pytest.mark.parametrize("one", PRECAUTIONS, ids=[one.function.__name__ for one in PRECAUTIONS])

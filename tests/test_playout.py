@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastbridge._clocks import CarrierClock
 from fastbridge._ring import MulawRing, PagePool
 from fastbridge.mulaw import FRAME_BYTES, NS_PER_MS, bytes_of_ms
-from fastbridge.playout import ITEMS_MAX, LAGS_KEPT, MARKS_MAX, Item, Playout
+from fastbridge.playout import BACK_UP_BYTES, ITEMS_MAX, LAGS_KEPT, MARKS_MAX, Item, Playout
 from fastbridge.telling import Telling
 
 MS = NS_PER_MS
@@ -114,6 +114,26 @@ def test_marks_come_every_60_ms_and_more_often_near_the_head() -> None:
             marked.append(frame * 20)
     assert marked == [*range(40, 440, 40), *range(460, 920, 60), 920]
     assert one.take_mark() is None
+
+
+def test_holds_that_follow_each_other_do_not_add_up_their_steps_back() -> None:
+    """However often a resume is stopped before its first frame, 120 ms before the ear is all."""
+    one = playout()
+    rising = b"".join(bytes([0x7F - at]) * FRAME_BYTES for at in range(40))  # quietest first
+    assert one.queue("r", "a", base64.b64encode(rising).decode()) == len(rising)
+    for at_ms in range(0, 600, 20):
+        while one.next_message(at_ms * MS) is not None:
+            mark = one.take_mark()
+            if mark is not None and at_ms:
+                one.mark_echoed(mark, at_ms * MS, at_ms // 20)
+    assert one.hold(600 * MS)
+    proven = one.proof.position
+    assert proven > BACK_UP_BYTES
+    for _ in range(3):
+        one.resume()
+        assert one.proof.position == proven
+        one.hold(600 * MS)
+        assert one.proof.position - one.ring.read_position <= BACK_UP_BYTES
 
 
 def sizes(one: Playout, now_ns: int) -> list[int]:

@@ -70,6 +70,30 @@ def test_noise_floor_is_the_least_of_three_seconds() -> None:
     assert last == LOUD
 
 
+def test_a_voice_is_no_noise() -> None:
+    """What the network hears as speech leaves the floor as it was, however steady and long."""
+    rules = SileroRules()
+    walk = Walk(rules)
+    walk.feed(1000, QUIET, 0.0)
+    walk.feed(8000, LOUD, 0.9)
+    walk.feed(400, LOUD, 0.2)  # doubtful scores: part of it because it is loud
+    assert rules.stage is Stage.SURE
+    (ended,) = walk.feed(1000, QUIET, 0.0)
+    assert abs(ended.sound_ms - 8400) <= 2 * SCORE_WINDOW_MS
+
+
+def test_a_voice_of_which_no_score_comes_may_be_noise_after_all() -> None:
+    """With the network silent for good, a steady sound becomes the floor, and so it ends."""
+    rules = SileroRules()
+    walk = Walk(rules)
+    walk.feed(1000, QUIET, 0.0)
+    walk.feed(400, LOUD, 0.9)
+    at_ms = rules.scored_ms
+    ends = [spurt for at in range(1, 500) if (spurt := rules.level(LOUD, at_ms + 20 * at))]
+    assert [one.stage for one in ends] == [Stage.ENDED]
+    assert ends[0].is_by_level
+
+
 # ---- both detectors ----
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fastbridge.bridge import Bridge
 from fastbridge.caller import speech
+from fastbridge.caller.answers import Answers
 from fastbridge.caller.plan import CallPlan, IntoTalkspurt, Start, Utterance
 from fastbridge.caller.proof import prove
 from fastbridge.caller.record import CallRecord
@@ -25,7 +26,7 @@ from fastbridge.events import (
 from fastbridge.local_ai.server import LocalAi
 from fastbridge.server import Listener
 from fastbridge.worlds.ai_rules import AiRules
-from rigs import Answers, settings_for
+from rigs import settings_for
 
 CALLS = 20
 SECONDS = 30.0

@@ -57,6 +57,8 @@ cdef class Levels:
 cdef class NoiseFloor:
     cdef int64_t[BLOCKS] _blocks
     cdef int64_t _count, _least, _left_ms
+    cdef bint _had_voice
+    cdef public bint is_voice
 
     cdef int64_t _hear(self, int64_t level) noexcept
     cpdef int64_t hear(self, int64_t level) noexcept

@@ -111,8 +111,11 @@ class NoiseFloor:
     """The loudness of the line without the caller: the least level of the last 3.2 s.
 
     Speech pauses within that time, so its pauses are the floor; a steady tone becomes the floor
-    after it. Until the first block of 400 ms is full the line counts as silent.
+    after it. Until the first block of 400 ms is full the line counts as silent. A block in which
+    `is_voice` was set is no noise: the floor stays as it was.
     """
+
+    is_voice: bool
 
     def hear(self, level: int) -> int:
         """Take a frame's level; return the floor."""

@@ -214,17 +214,22 @@ cdef class NoiseFloor:
     def __init__(self):
         self._least = -1
         self._left_ms = BLOCK_MS
+        self.is_voice = self._had_voice = False
 
     cdef int64_t _hear(self, int64_t level) noexcept:
         cdef int64_t floor
         if self._least < 0 or level < self._least:
             self._least = level
+        self._had_voice |= self.is_voice
         self._left_ms -= FRAME_MS
         if self._left_ms <= 0:
-            self._blocks[self._count % BLOCKS] = self._least
-            self._count += 1
+            # What is a voice is no noise, however steady and long; the older blocks stay.
+            if not self._had_voice:
+                self._blocks[self._count % BLOCKS] = self._least
+                self._count += 1
             self._least = -1
             self._left_ms = BLOCK_MS
+            self._had_voice = False
         if self._count == 0:
             return 0
         # Full blocks only: the running one may hold nothing but a word that just began.

@@ -61,20 +61,27 @@ class Judge:
         doubt: Doubt | None,
         is_local: bool,
         item_id: str = "",
+        since_ms: int = 0,
     ) -> Act:
-        """Take a sound that began, at `onset_ms` of the caller's clock; return what to do."""
+        """Take a sound that began, at `onset_ms` of the caller's clock; return what to do.
+
+        `since_ms`: our own ears listen since then, without a gap.
+        """
         if self.candidate is not None:
+            is_new = item_id not in self.candidate.items
+            self._join(onset_ns, onset_ms, item_id, is_local=is_local)
             if self.candidate.is_parked and doubt is None:
                 # Whatever the doubted sound was, this one is the caller's.
-                self._join(onset_ns, onset_ms, item_id, is_local=is_local)
                 return self._unpark(self.candidate, state)
-            return self._join(onset_ns, onset_ms, item_id, is_local=is_local)
+            if is_new and not is_local and onset_ms < since_ms:
+                return self._add_unheard(self.candidate, state, onset_ms, now_ns)
+            return Act.JOIN
         act = self._table[state][Cue.DOUBTED if doubt else Cue.ONSET]
         if act is Act.TURN:
             return act
         one = self.candidate = self.numbered(Candidate(onset_ns, now_ns, is_local, onset_ms))
         if item_id:
-            one.items.add(item_id)
+            one.items[item_id] = None
         if act is Act.PARK and doubt is not None:
             # The rest of the window, counted from now: the report of a sound that goes on would
             # be as late as this one is.
@@ -91,12 +98,21 @@ class Judge:
         one.number = self.candidates
         return one
 
-    def _join(self, onset_ns: int, onset_ms: int, item_id: str, *, is_local: bool) -> Act:
+    def _add_unheard(self, one: Candidate, state: State, onset_ms: int, now_ns: int) -> Act:
+        """The AI heard a sound begin before our own ears listened: so much of it is its word."""
+        one.earlier_ms += max(one.onset_ms - onset_ms, 0)
+        if one.ended_ns:
+            return self.ended(state, one.ended_ns, now_ns, ended_ms=one.ended_ms)
+        if one.cue_at_deadline is Cue.LASTED and not one.is_parked:
+            one.deadline_ns = self.lasted_deadline(one)
+        return Act.JOIN
+
+    def _join(self, onset_ns: int, onset_ms: int, item_id: str, *, is_local: bool) -> None:
         """Let a further report of the sound that is being judged join it."""
         one = self.candidate
         assert one is not None  # noqa: S101  the caller has looked
         if item_id:
-            one.items.add(item_id)
+            one.items[item_id] = None
         if is_local and not one.is_local:
             # From now on our own ears say when it ends: no need to wait for the AI's report.
             one.is_local = True
@@ -108,7 +124,6 @@ class Judge:
             one.again_ns, one.again_ms, one.earlier_ms = onset_ns, onset_ms, one.speech_ms
             one.deadline_ns = self.lasted_deadline(one)
             one.cue_at_deadline = Cue.LASTED
-        return Act.JOIN
 
     def lasted_deadline(self, one: Candidate) -> int:
         """Return when a sound whose end was not reported must have lasted.
@@ -196,7 +211,7 @@ class Judge:
 
         They may come first: our own ears on a busy machine hear the end later than the AI.
         """
-        if one.is_parked or not one.items or one.items - one.written:
+        if one.is_parked or not one.items or one.items.keys() - one.written:
             return Act.NOTHING
         if one.wordless == "failed":
             one.reason = "no_verdict"

@@ -12,7 +12,7 @@ cdef class Call(KeptTalk):
     cdef public Levels _levels
     cdef public object echo, guard, evidence
     cdef public int64_t _turn_due_ns, _heard_until_ns
-    cdef public int64_t _quiet_since_ns, _padding_ms, _silence_ms
+    cdef public int64_t _quiet_since_ns, _padding_ms, _silence_ms, _turn_end_ms
     cdef public bint _is_turn_forced
     cdef public object _noise_items, _early_items, _clear, _protection, _protected
 

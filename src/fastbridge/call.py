@@ -40,7 +40,7 @@ from fastbridge.events import (
 from fastbridge.evidence import Evidence
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.kept_talk import KeptTalk
-from fastbridge.mulaw import BYTES_PER_MS, NS_PER_MS, bytes_of_ms
+from fastbridge.mulaw import BYTES_PER_MS, FRAME_MS, NS_PER_MS, bytes_of_ms
 from fastbridge.requester import AI_TALK, GREETING, Ask
 from fastbridge.speech import SileroRules, Spurt, Stage
 from fastbridge.talk import Act, Candidate, End, State
@@ -93,6 +93,8 @@ class Call(KeptTalk):
         self._quiet_since_ns = 0
         self._levels = Levels()
         self._padding_ms = settings.vad_prefix_padding_ms
+        # Where the AI's latest turn ended on its own clock: no padding of the next reaches back.
+        self._turn_end_ms = 0
         is_server_vad = settings.turn_detection == "server_vad"
         self._silence_ms = settings.vad_silence_ms if is_server_vad else 0
         self._doors |= {
@@ -153,8 +155,15 @@ class Call(KeptTalk):
         one = self.judge.candidate
         if one is not None and level > one.level and not one.ended_ns:
             one.level = level
-        if self.rules is not None and self.is_ready:
+        if self.rules is None:
+            return
+        if self.is_ready:
             self._level(level, now_ns)
+            return
+        # Nobody is answered yet, but the line's noise is learned before anybody speaks into it.
+        self.rules.level(level, self.caller_clock.appended_bytes // BYTES_PER_MS)
+        self.rules.reset()
+        self.rules.since_ms = self.caller_ms
 
     def _on_mark(self, event: MarkEchoed, now_ns: int) -> None:
         mark = self.playout.mark_echoed(event.name, now_ns, self.counts.caller_frames)
@@ -191,12 +200,15 @@ class Call(KeptTalk):
         """Take the AI's report of a sound.
 
         `audio_start_ms` contains the detector's padding, which is not speech: the onset lies
-        `prefix_padding_ms` later (protocol: input audio buffer, speech_started).
+        `prefix_padding_ms` later (protocol: input audio buffer, speech_started). Right behind a
+        turn, or the beginning, there was no room for padding: it may have begun at once.
         """
         self._turn_due_ns = NEVER_NS  # it hears the caller: it ends the turn itself
         if self._is_deaf or not self.is_ready:
             return
-        input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + self._padding_ms)
+        is_cut = abs(event.audio_start_ms - self._turn_end_ms) < FRAME_MS
+        padding_ms = 0 if is_cut else self._padding_ms
+        input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + padding_ms)
         onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
         onset_ms = self._caller_ms_of(input_bytes)
         self.evidence.started(event.item_id)
@@ -208,21 +220,35 @@ class Call(KeptTalk):
                 else:
                     self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
                 return
-            if self._is_our_echo(now_ns):
+            if self._is_our_echo(onset_ms, now_ns):
                 one = Candidate(onset_ns, now_ns, is_local=False, onset_ms=onset_ms)
                 self._reject_echo(event.item_id, one, now_ns)
                 return
         self._heard_until_ns = now_ns + SPEECH_PATIENCE_NS
         self._sound(onset_ns, onset_ms, now_ns, is_local=False, item_id=event.item_id)
 
-    def _is_our_echo(self, now_ns: int) -> bool:
+    def _is_our_echo(self, onset_ms: int, now_ns: int) -> bool:
         """Say whether the AI's report is our own voice: it hears this call's echo, we do not.
 
-        Only where an echo path was found, while the AI is audible, and our own ears, on
-        echo-cancelled or guarded audio, suspect nothing; blind ears suspect nothing of anybody.
+        Only where an echo path was found, and while the AI is audible.
         """
-        is_heard = self.playout.is_audible(now_ns) and not self.evidence.is_blind(now_ns)
-        return self.echo.has_echo and self._is_quiet and is_heard
+        hears_echo = self.echo.has_echo and self.playout.is_audible(now_ns)
+        return hears_echo and self._hears_nobody(onset_ms, now_ns)
+
+    def _may_be_our_echo(self, one: Candidate, now_ns: int) -> bool:
+        """Say whether the AI alone hears a sound while an echo is taken out, or looked for."""
+        is_doubted = self.is_echo_cancelled and not one.is_local
+        return is_doubted and self._hears_nobody(one.onset_ms, now_ns)
+
+    def _hears_nobody(self, onset_ms: int, now_ns: int) -> bool:
+        """Say whether our own ears, on echo-cancelled or guarded audio, suspect nothing.
+
+        Ears that are blind, or have yet to look at where the sound began, suspect nothing of
+        anybody.
+        """
+        if isinstance(self.rules, SileroRules) and self.rules.scored_ms < onset_ms:
+            return False
+        return self._is_quiet and not self.evidence.is_blind(now_ns)
 
     def _reject_echo(self, item_id: str, one: Candidate, now_ns: int) -> None:
         """Let the answer go on; a sound of ours that begins meanwhile takes the item over."""
@@ -238,7 +264,8 @@ class Call(KeptTalk):
         state = self.state(now_ns)
         if state is not State.SILENT and self._is_protected(now_ns):
             begun = Candidate(onset_ns, now_ns, is_local, onset_ms)
-            begun.items.update({item_id} - {""})
+            if item_id:
+                begun.items[item_id] = None
             self._ignore_for_greeting(begun, now_ns)
             return
         doubt = self.guard.judge(onset_ns, self.playout, now_ns)
@@ -250,6 +277,7 @@ class Call(KeptTalk):
             doubt=doubt,
             is_local=is_local,
             item_id=item_id,
+            since_ms=0 if self.rules is None else self.rules.since_ms,
         )
         one = self.judge.candidate
         if one is not None and not one.level:
@@ -346,7 +374,7 @@ class Call(KeptTalk):
             one.is_sure = spurt.stage is Stage.SURE
             item_id = self.evidence.rejected_item(self._noise_items, now_ns)
             if item_id:
-                one.items.add(item_id)
+                one.items[item_id] = None
             while item_id in self._noise_items:  # a report may come twice
                 self._noise_items.remove(item_id)
 
@@ -394,6 +422,7 @@ class Call(KeptTalk):
 
     def _on_speech_stopped(self, event: SpeechStopped, now_ns: int) -> None:
         """Take the AI's report that a sound ended; its own silence window is not sound."""
+        self._turn_end_ms = event.audio_end_ms
         input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
         ended = self.input_clock.arrival_ns(input_bytes, now_ns), self._caller_ms_of(input_bytes)
         self._forget_protected(event.item_id)
@@ -469,7 +498,8 @@ class Call(KeptTalk):
         """Fall silent for a sound that is yet to be judged; nothing is lost."""
         one = self.judge.candidate
         assert one is not None  # noqa: S101  the judge holds for a candidate only
-        self._let_sound_through(one)
+        if not self._may_be_our_echo(one, now_ns):  # else it goes on leaving cleaned
+            self._let_sound_through(one)
         one.was_audible = self.playout.is_audible(now_ns)
         fence = self.playout.hold(now_ns)
         one.silent_ns = now_ns
@@ -636,7 +666,7 @@ class Call(KeptTalk):
         """
         self._protected = None
         is_sure = self.rules is not None and self.rules.stage is Stage.SURE
-        is_told = self.label(now_ns) == GREETING and not self._is_our_echo(now_ns)
+        is_told = self.label(now_ns) == GREETING and not self._is_our_echo(one.onset_ms, now_ns)
         goes_on = is_sure if one.is_local else is_told
         if not goes_on or not self._can_be_interrupted(now_ns):
             return

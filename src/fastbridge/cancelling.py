@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from fastbridge import mulaw
 from fastbridge.echo_filter import BLOCK, EchoFilter
+
+AGREED: Final = 10.0
+"""Before the filter has explained an echo, what both take for one: AEC3 takes 10 dB off it."""
 
 
 class CancellerMissingError(RuntimeError):
@@ -62,7 +65,7 @@ class EchoCanceller:
             left = one.clean(near, far)
             if one.talks:
                 cleaned = left
-            elif one.explains:
+            elif one.explains and (one.is_certain or AGREED * _power(cleaned) < _power(near)):
                 cleaned = one.noise()
             elif one.is_beyond_echo:
                 cleaned = near

@@ -53,10 +53,15 @@ _TALK_BLOCKS: Final = 5
 _FLOOR_RISE: Final = 1.01
 # What comes back is weaker by 3 dB at least than the loudest that was played.
 _ECHO_MOST: Final = 0.5
+# It may come back so late: the longest delay that is looked for, and the time `_came` takes.
+_LOUDEST_BLOCKS: Final = 36
+# A sound that was louder than that is believed to be the same for so many blocks (1 s).
+_BEYOND_BLOCKS: Final = 50
 # When nothing louder (-35 dBov) was played AEC3 mutes nobody.
 _SPOKEN: Final = 10**-3.5
 # What is left is echo while it is not even this share of what somebody talking would leave.
 _ECHO_SHARE: Final = 0.5
+_CERTAIN_SHARE: Final = 0.25
 # Of the echo that is computed so much is found in what came, or the path is not where it was: then
 # what is left proves nothing. Below a tenth of what is left it does not matter.
 _FIT: Final = 0.6
@@ -94,9 +99,9 @@ class EchoFilter:
     """One call's linear echo path, learned as it goes; used by one thread at a time."""
 
     __slots__ = (
-        "_bar", "_came", "_excess", "_floor", "_hiss_at", "_left", "_lost_path", "_lost_unsure",
-        "_loudest", "_path", "_played", "_proof_blocks", "_recent", "_searches", "_seen",
-        "_talks_blocks", "_unsure", "_usual", "_was_proven",
+        "_bar", "_beyond", "_beyond_blocks", "_came", "_excess", "_floor", "_hiss_at", "_left",
+        "_lost_path", "_lost_unsure", "_loudest", "_path", "_played", "_proof_blocks", "_recent",
+        "_searches", "_seen", "_talks_blocks", "_unsure", "_usual", "_was_proven",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -120,7 +125,9 @@ class EchoFilter:
         self._hiss_at = 0
         # How loud what came was lately, and each block played that may still come back (power).
         self._came = 0.0
-        self._loudest: deque[float] = deque([0.0], maxlen=PARTS)
+        # How loud it was when it was louder than any echo, and so many blocks more it may be that.
+        self._beyond, self._beyond_blocks = 0.0, 0
+        self._loudest: deque[float] = deque([0.0], maxlen=_LOUDEST_BLOCKS)
         # The path as it was before what is played began anew, and what came and was computed since.
         self._lost_path, self._lost_unsure = self._path, self._unsure
         self._was_proven = False
@@ -156,13 +163,23 @@ class EchoFilter:
         return not self._talks_blocks and self.excess < _ECHO_SHARE * self._bar
 
     @property
+    def is_certain(self) -> bool:
+        """Say whether that needs no second opinion: an echo was known, or nearly all is explained.
+
+        On a call without an echo the filter takes people in the background for one now and then.
+        """
+        return self._was_proven or self.excess < _CERTAIN_SHARE * self._bar
+
+    @property
     def is_beyond_echo(self) -> bool:
         """Say whether what came is louder than any echo: asked until one was explained.
 
-        AEC3, which has nothing to learn from on a call without an echo, would mute the caller.
+        AEC3, which has nothing to learn from on a call without an echo, would mute the caller, and
+        make of a tone something that a network takes for a voice. What was too loud for an echo
+        stays what it was for a second, also where the AI grows louder meanwhile.
         """
-        loudest = max(self._loudest)
-        return not self._was_proven and loudest > _SPOKEN and self._came > _ECHO_MOST * loudest
+        is_the_same = self._beyond_blocks > 0 and self._came > _ECHO_MOST * self._beyond
+        return not self._was_proven and is_the_same and max(self._loudest) > _SPOKEN
 
     def noise(self) -> NDArray[np.int16]:
         """Return a frame as the line sounds when nobody talks: a network hears voices in zeros."""
@@ -209,6 +226,8 @@ class EchoFilter:
         if self._was_proven:
             self._searches = _SEARCHES_MAX
             self._seen.clear()
+            # What is known of the path is less certain than it seems again.
+            self._usual = max(self._usual, _USUAL_FIRST)
         self._proof_blocks = max(self._proof_blocks, _PROOF_AGAIN_BLOCKS)
 
     def _size(self) -> NDArray[np.float32]:
@@ -280,6 +299,9 @@ class EchoFilter:
         self._came += (power - self._came) / _EXCESS_BLOCKS
         sent = self._recent[BLOCK:]
         self._loudest.append(float((sent * sent).mean()))
+        self._beyond_blocks = max(self._beyond_blocks - 1, 0)
+        if self._came > _ECHO_MOST * max(*self._loudest, _SPOKEN):
+            self._beyond, self._beyond_blocks = self._came, _BEYOND_BLOCKS
         self._excess.append((remains, expected, known, float((came * echo).mean())))
         if self._proof_blocks and known > _NOISE and remains < _PROVEN_SHARE * known:
             self._proof_blocks -= 1

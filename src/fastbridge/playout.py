@@ -563,7 +563,8 @@ class Playout:
         unheard = self.ring.read_position - self._heard
         if unheard <= 0 and self.ring.write_position == self.ring.read_position:
             return self.ring.resume(0)  # everything was heard: nothing goes on
-        back = self.ring.resume(max(unheard, 0) + BACK_UP_BYTES)
+        # Below zero after a resume that a new hold stopped: its own step back counts.
+        back = self.ring.resume(max(unheard + BACK_UP_BYTES, 0))
         return back - self._skip_to_quiet(back - max(unheard, 0))
 
     def _skip_to_quiet(self, spare: int) -> int:

@@ -16,7 +16,7 @@ cdef class Rules:
     cdef public bint is_guarded, is_catching_up, _was_sure
     cdef public Loudness _loudness
     cdef public double _peak
-    cdef public int64_t _began_ms
+    cdef public int64_t _began_ms, since_ms
     cdef public object _stage
 
     cpdef bint sounds(self) except -1

@@ -36,6 +36,10 @@ SCORE_WINDOW_MS: Final = 32
 """What one `SpeechScore` has looked at: 256 samples at 8 kHz."""
 SCORES_LATE_MS: Final = 300
 """Our own ears are late when nothing of the last so many milliseconds was scored."""
+UNLOOKED_MS: Final = 100
+"""Scores further apart than this leave a gap that nobody has looked at."""
+VOICE_MS: Final = 3_200
+"""A sound of which no score has come for so long may be the noise of the line after all."""
 SPELLS_KEPT: Final = 16
 
 
@@ -81,16 +85,18 @@ class Rules:
     `stage` is where the present sound is, QUIET when there is none; `peak` the highest probability
     (or what stands for it) in it, 0 in none. `is_guarded` is set by the call: our own voice may be
     coming back, so ask for more evidence; and `is_catching_up`: what is not scored yet came in one
-    go, so its scores are not late.
+    go, so its scores are not late. `since_ms`: since when it listens without a gap, set by the call
+    while no sound is to be told.
     """
 
     __slots__ = ("_began_ms", "_loudness", "_peak", "_stage", "_was_sure", "is_catching_up",
-                 "is_guarded")  # fmt: skip
+                 "is_guarded", "since_ms")  # fmt: skip
 
     def __init__(self, loudness: Loudness) -> None:
         self._loudness = loudness
         self.is_guarded = False
         self.is_catching_up = False
+        self.since_ms = 0
         self.reset()
 
     @property
@@ -281,6 +287,9 @@ class SileroRules(Rules):
         if self._bar > 0.0:
             self._relax(at_ms)
         self._bar_ms = at_ms
+        # A voice that the network hears is no noise, nor what goes on while its scores are late.
+        is_told = at_ms - self._score_ms < VOICE_MS
+        self._loudness.noise.is_voice = is_told and self._stage is not Stage.QUIET
         self._loudness.hear(level, at_ms)
         if self._loudness.is_loud:
             self._spells.loud(at_ms)
@@ -300,6 +309,8 @@ class SileroRules(Rules):
     def score(self, at_ms: int, probability: float) -> Spurt | None:
         """Take one window; return the change of stage it brings, if any."""
         limits = self.limits
+        if at_ms - self._score_ms > UNLOOKED_MS:
+            self.since_ms = at_ms - SCORE_WINDOW_MS
         self._score_ms = max(at_ms, self._score_ms)
         if self._stage is _QUIET and probability == 0.0:
             self._streak = 0

@@ -117,13 +117,14 @@ class Candidate:
 
     `is_local`: our own detector heard it and will say when it ends; otherwise only the AI's
     events tell, and its `speech_stopped` is late by its own silence window. `items` are the AI's
-    names of it, `written` those of them whose transcript has come, `wordless` what the latest of
-    these said. `level` and `probability` are the evidence, `reason` why it was decided as it was,
-    `silent_ns` and `confirmed_ns` its stages; `was_audible`: AI audio was reaching the ear when it
-    fell silent. A sound with pauses: `again_ns` is when its latest part began, `earlier_ms` what
-    came before. `was_late`: our own ears were late, or blind, while it was judged; `stopped` is its
-    end as the AI told it, `doubted_end` as our own ears heard it too late to be sure that nothing
-    followed: when, and where on the caller's clock.
+    names of it, in the order they came, `written` those of them whose transcript has come,
+    `wordless` what the latest of these said. `level` and `probability` are the evidence, `reason`
+    why it was decided as it was, `silent_ns` and `confirmed_ns` its stages; `was_audible`: AI audio
+    was reaching the ear when it fell silent. A sound with pauses: `again_ns` is when its latest
+    part began, `earlier_ms` what came before it, or before our own ears listened. `was_late`: our
+    own ears were late, or blind, while it was judged; `stopped` is its end as the AI told it,
+    `doubted_end` as our own ears heard it too late to be sure that nothing followed: when, and
+    where on the caller's clock.
 
     How long it lasted is a matter of the caller's clock (`onset_ms`, `again_ms`, `ended_ms`:
     milliseconds of caller audio), never of arrival: after a stall of the network a second of sound
@@ -134,7 +135,7 @@ class Candidate:
     trigger_ns: int
     is_local: bool
     onset_ms: int = 0
-    items: set[str] = field(default_factory=set)
+    items: dict[str, None] = field(default_factory=dict)
     is_held: bool = False
     is_parked: bool = False
     ended_ns: int = 0

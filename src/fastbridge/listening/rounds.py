@@ -16,6 +16,7 @@ from fastbridge.cancelling import EchoCanceller
 from fastbridge.echo_path import Comparison, correlate
 from fastbridge.events import CallerCleaned, SpeechScore
 from fastbridge.histogram import Histogram, score_lateness
+from fastbridge.listening.tones import is_tone
 from fastbridge.mulaw import ms_of_bytes
 from fastbridge.silero import WINDOW_BYTES, Listeners, listeners
 
@@ -25,6 +26,8 @@ FORGET_MS: Final = 8000
 """After so long without a sound the network begins anew."""
 HANGOVER_MS: Final = 300
 """Quiet frames are still looked at so long after a sound, so that its end is seen."""
+VOICE_PROBABILITY: Final = 0.1
+"""What is less probable is no voice to anybody, and need not be asked whether it is a tone."""
 
 
 class Scorer(Protocol):
@@ -245,8 +248,9 @@ def _run(scorer: Scorer, batch: list[tuple[Job, Window]], counts: Counters) -> N
     scores = scorer.score([window[0] for _, window in batch], joined)
     for row, mind in enumerate(minds):
         mind.memory = joined.pick([row])
-    for (job, (_, at_ms, is_told)), probability in zip(batch, scores, strict=True):
+    for (job, (audio, at_ms, is_told)), probability in zip(batch, scores, strict=True):
         if is_told:
-            job.scores.append(SpeechScore(at_ms, probability))
+            is_signal = probability >= VOICE_PROBABILITY and is_tone(audio)
+            job.scores.append(SpeechScore(at_ms, 0.0 if is_signal else probability))
     counts.runs += 1
     counts.scored_windows += len(batch)

@@ -58,7 +58,7 @@ from fastbridge.events import (
 from fastbridge.mulaw import FRAME_MS, FRAME_NS, NS_PER_MS, bytes_of_ms
 from fastbridge.simulator.agenda import START_NS, Agenda
 from fastbridge.simulator.ai_party import AiParty
-from fastbridge.simulator.caller import BY_CODE
+from fastbridge.simulator.caller import BY_CODE, DOUBLE_TALK
 from fastbridge.simulator.carrier_party import CLOSE, CarrierParty
 from fastbridge.simulator.detector import Detector
 from fastbridge.simulator.network import Garbage, Path
@@ -252,7 +252,10 @@ class BridgeParty:
         sound = b64decode(payload)
         self._truth.caller_came += sound
         spoken = BY_CODE.get(sound[0])
-        self._truth.talk.heard(spoken.probability if spoken else 0.0, now_ns)
+        # Loudness alone cannot tell who is the louder in double talk: nothing is asked of it there.
+        is_masked = spoken is DOUBLE_TALK and self._settings.detector == "energy"
+        probability = spoken.probability if spoken and not is_masked else 0.0
+        self._truth.talk.heard(probability, now_ns)
         if call.caller_audio(payload, count, level, now_ns):
             self._append_or_refuse(payload)
         self._perform()
