@@ -55,7 +55,7 @@ _FLOOR_RISE: Final = 1.01
 _ECHO_MOST: Final = 0.5
 # It may come back so late: the longest delay that is looked for, and the time `_came` takes.
 _LOUDEST_BLOCKS: Final = 36
-# A sound that was louder than that is believed to be the same for so many blocks (1 s).
+# A sound that was louder than that is the same until it was silent for so many blocks (1 s).
 _BEYOND_BLOCKS: Final = 50
 # When nothing louder (-35 dBov) was played AEC3 mutes nobody.
 _SPOKEN: Final = 10**-3.5
@@ -176,7 +176,7 @@ class EchoFilter:
 
         AEC3, which has nothing to learn from on a call without an echo, would mute the caller, and
         make of a tone something that a network takes for a voice. What was too loud for an echo
-        stays what it was for a second, also where the AI grows louder meanwhile.
+        stays what it was while it goes on, and with pauses of a second in all.
         """
         is_the_same = self._beyond_blocks > 0 and self._came > _ECHO_MOST * self._beyond
         return not self._was_proven and is_the_same and max(self._loudest) > _SPOKEN
@@ -299,9 +299,10 @@ class EchoFilter:
         self._came += (power - self._came) / _EXCESS_BLOCKS
         sent = self._recent[BLOCK:]
         self._loudest.append(float((sent * sent).mean()))
-        self._beyond_blocks = max(self._beyond_blocks - 1, 0)
         if self._came > _ECHO_MOST * max(*self._loudest, _SPOKEN):
             self._beyond, self._beyond_blocks = self._came, _BEYOND_BLOCKS
+        elif self._came <= _ECHO_MOST * self._beyond:
+            self._beyond_blocks = max(self._beyond_blocks - 1, 0)
         self._excess.append((remains, expected, known, float((came * echo).mean())))
         if self._proof_blocks and known > _NOISE and remains < _PROVEN_SHARE * known:
             self._proof_blocks -= 1
