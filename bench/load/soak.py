@@ -56,7 +56,7 @@ def section(arguments: argparse.Namespace, result: runs.Result, command: str) ->
     """Return the soak as a section of the report."""
     kib_a_minute, growth = result["kib_a_minute"], result["growth"]
     lost = result["lost_calls"] + result["lost_turns"]
-    is_clean = not (lost or result["stale_bytes"])
+    is_clean = not (lost or result["stale_bytes"] or result["underruns"])
     problems = []
     if not result["is_valid"]:
         late_ms = result["own_lateness"]["p99_ms"]
@@ -84,7 +84,7 @@ def section(arguments: argparse.Namespace, result: runs.Result, command: str) ->
                 "the same: stale bytes, lost calls or turns, underruns, generator's lateness p99",
                 f"{result['stale_bytes']}, {lost}, {result['underruns']}, "
                 f"{result['own_lateness']['p99_ms']:.1f} ms",
-                "0, 0",
+                "0, 0, 0",
                 is_met=is_clean,
             ),
         ],
