@@ -43,7 +43,7 @@ ROOMS = (
     *("tests/test_complaints.py", "tests/test_ear_proof.py", "tests/test_echo_guard.py"),
     *("tests/test_function_calls.py", "tests/test_heard_talk.py", "tests/test_item_ledger.py"),
     *("tests/test_journal.py", "tests/test_marks.py", "tests/test_sent_runs.py"),
-    *("tests/test_stale_watch.py",),
+    *("tests/test_inbound.py", "tests/test_responses.py", "tests/test_stale_watch.py"),
     *("tests/test_late_ears.py", "tests/test_lines.py", "tests/test_metrics.py"),
     *("tests/test_playout.py", "tests/test_replay.py", "tests/test_requester.py"),
     *("tests/test_reversible.py", "tests/test_speech.py", "tests/test_stalls.py"),

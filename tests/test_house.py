@@ -51,7 +51,10 @@ FLOORS = {
     "greeting_protection": 2,
     "requester": 1,
     "function_calls": 1,
-    "answering": 3,
+    "inbound": 2,
+    "responses": 0,
+    "call_life": 2.75,
+    "answering": 3,  # on top of call_life, which it extends
     "tool_talk": 3.25,  # on top of answering, which it extends
     "heard_talk": 3.4,  # on top of tool_talk, which it extends
     "kept_talk": 3.45,  # on top of heard_talk, which it extends

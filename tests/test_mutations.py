@@ -118,8 +118,8 @@ MUTATIONS = (
     Mutation(
         "nothing_is_refused",
         Call.ai_audio,
-        "if response_id not in self._responses:",
-        "if response_id not in self._responses or self.counts.ai_deltas % 20 == 0:",
+        "if response_id not in self.responses.live:",
+        "if response_id not in self.responses.live or self.counts.ai_deltas % 20 == 0:",
     ),
     Mutation(
         "truncate_is_true",

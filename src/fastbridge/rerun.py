@@ -20,7 +20,8 @@ from typing import Any, Final, get_args
 import msgspec
 
 from fastbridge._ring import FULL, PAGE_BYTES, MulawRing, PagePool
-from fastbridge.call import Call, history_frames
+from fastbridge.call import Call
+from fastbridge.call_life import history_frames
 from fastbridge.config import DEFAULTS, RULES, Settings
 from fastbridge.events import CarrierStarted, Event
 from fastbridge.journal_records import (

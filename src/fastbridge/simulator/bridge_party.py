@@ -13,7 +13,8 @@ from random import Random
 from typing import Final
 
 from fastbridge._ring import MulawRing, PagePool
-from fastbridge.call import Call, history_frames
+from fastbridge.call import Call
+from fastbridge.call_life import history_frames
 from fastbridge.caller_gaps import CallerGaps
 from fastbridge.config import Settings
 from fastbridge.events import (

@@ -105,7 +105,7 @@ class Deeds:
     def append(self, payload: str, *, is_possible: bool = True) -> bool:
         """Give one piece of caller audio to the AI's socket, and write down what became of it."""
         if is_possible and self._ai.append(payload):
-            before = self._call.counts.caller_bytes_held_out + self._call.unpaid_bytes
+            before = self._call.counts.caller_bytes_held_out + self._call.inbound.unpaid_bytes
             self._truth.give_caller(b64decode(payload), before)
             return True
         self._call.append_refused(inspect_base64(payload))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NoReturn, Protocol
 
-from fastbridge.call import Call, history_frames
+from fastbridge.call import Call
+from fastbridge.call_life import history_frames
 from fastbridge.config import Settings
 from fastbridge.events import (
     AppendCallerAudio,
@@ -375,8 +376,8 @@ def caller_is_heard_once(sim: Watched) -> None:
     call, truth = sim.call, sim.truth
     if truth.is_ai_gone or call.has_ended:
         return
-    waiting = call.line.held_bytes + call.early_bytes + call.owed_bytes
-    dropped = call.unpaid_bytes + call.counts.caller_bytes_held_out
+    waiting = call.line.held_bytes + call.inbound.early_bytes + call.inbound.owed_bytes
+    dropped = call.inbound.unpaid_bytes + call.counts.caller_bytes_held_out
     accounted = truth.caller_given_bytes + waiting + dropped
     if accounted != len(truth.caller_came) or truth.caller_misplaced_at >= 0:
         sim.broken(

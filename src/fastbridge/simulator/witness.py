@@ -37,7 +37,7 @@ def fingerprint(call: Call) -> tuple[object, ...]:
         call.is_ready,
         call.stream_sid,
         call.has_ended,
-        call.input_clock.appended_bytes,
+        call.inbound.clock.appended_bytes,
     )
 
 
