@@ -54,7 +54,8 @@ from fastbridge.talk import State
 
 NS_PER_S: Final = 1_000 * NS_PER_MS
 NEVER_NS: Final = 1 << 62
-RESPONSES_KEPT: Final = 64
+# Answers that are over; their late words come within seconds.
+RESPONSES_KEPT: Final = 16
 PCMU: Final = "audio/pcmu"
 # Beyond the time to connect, the AI may take this long to grant the session.
 SESSION_PATIENCE_S: Final = 10.0

@@ -44,6 +44,8 @@ MARKLESS_NS: Final = 6_000 * NS_PER_MS
 # A resume goes back to a quiet frame, at most this much before the heard position.
 BACK_UP_BYTES: Final = bytes_of_ms(120)
 ITEMS_MAX: Final = 256
+# Answers whose beginning is known, so that late audio of an old one is not taken for a new one.
+BIRTHS_KEPT: Final = 16
 # A pause at the ear shorter than this belongs to the same talkspurt.
 TALKSPURT_GAP_NS: Final = 350 * NS_PER_MS
 
@@ -196,7 +198,7 @@ class Playout:
         if item is None:
             item = self._items[item_id] = Item(item_id, response_id)
             self._forget_heard_items()
-            if len(self._births) > ITEMS_MAX:
+            if len(self._births) > BIRTHS_KEPT:
                 del self._births[next(iter(self._births))]
         return item
 
