@@ -338,7 +338,7 @@ def test_marks_returned_by_clear_are_not_counted_as_played() -> None:
     turn(line, "item_2")
     line.answers("r2", audio(3000, seed=2))
     line.run(60)
-    assert line.call.playout.marks_ignored > 0
+    assert line.call.playout.marks.ignored > 0
     heard = line.call.playout.item_heard_bytes("item_r2", line.now_ns)
     assert heard <= len(line.heard) - 160
 
@@ -1023,7 +1023,7 @@ def test_digits_and_unknown_marks_are_counted() -> None:
     line.tell(DigitPressed("5"))
     line.tell(MarkEchoed("somebody else's"))
     assert line.call.counts.digits == 1
-    assert line.call.playout.marks_unknown == 1
+    assert line.call.playout.marks.unknown == 1
 
 
 def test_the_first_mark_measures_the_round_trip() -> None:

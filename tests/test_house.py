@@ -23,10 +23,17 @@ FLOORS = {
     "mulaw": 0,
     "events": 0,
     "setting_rules": 0,
+    "setting_checks": 0.25,  # on top of the rules it applies
     "config": 0.5,  # on top of the rules it is written in
+    "setting_loading": 0.75,
+    "setting_pages": 0.75,
     "dotenv": 0.5,
     "prompt": 0,
     "ear_proof": 0.5,
+    "item_ledger": 0.5,
+    "marks": 0.5,
+    "sent_runs": 0.5,
+    "stale_watch": 0.5,
     "playout": 1,
     "telling": 1.5,
     "amends": 2,

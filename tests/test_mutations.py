@@ -60,7 +60,7 @@ MUTATIONS = (
     Mutation(
         "frames_hold_what_came",
         Playout.next_message,
-        "ring.next_message(not self._is_last_open)",
+        "ring.next_message(not self.items.is_last_open)",
         "ring.next_message(True)",
         {"times_real_time": 1},
     ),

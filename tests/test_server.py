@@ -18,12 +18,13 @@ from twilio.request_validator import RequestValidator
 
 from driver import HEX, audio
 from fastbridge.bridge import Bridge
-from fastbridge.config import ConfigError, Settings
+from fastbridge.config import Settings
 from fastbridge.journal import Journal
 from fastbridge.listening import Counters
 from fastbridge.metrics import HEARD, KEPT, Collector
 from fastbridge.pacing import Heartbeat
 from fastbridge.server import Front, Listener
+from fastbridge.setting_rules import ConfigError
 from fastbridge.totals import Totals
 from fastbridge.wire.twilio import TwilioStream
 from rigs import Phone, Rig, RudeAi, bridge, settings_for

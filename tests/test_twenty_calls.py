@@ -96,7 +96,7 @@ class Evening:
             found.at_ear = bridge.call.playout.response_at_ear(now_ns) or made
         found.responses |= set(bridge.call._labels)
         found.fills.append(bridge.ring.window_frames_filled)
-        ledger = bridge.call.playout._items
+        ledger = bridge.call.playout.items.items
         found.items |= {name: item.response_id for name, item in ledger.items()}
 
     def observe(self, bridge: Bridge, command: Command, _: int) -> None:

@@ -308,7 +308,7 @@ class Answering(Doors):
     def _backlog_full(self, response_id: str, item_id: str) -> None:
         """Stop an answer that would not fit: what is queued of it is played, the rest refused."""
         self.counts.backlog_full += 1
-        received_ms = ms_of_bytes(self.playout.item_received_bytes(item_id))
+        received_ms = ms_of_bytes(self.playout.items.received_bytes(item_id))
         self._amends.shorten(response_id, item_id, received_ms)
         self._kill(response_id)
         self._commands.append(CancelResponse(response_id))

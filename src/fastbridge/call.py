@@ -558,7 +558,7 @@ class Call(KeptTalk):
         assert one is not None  # noqa: S101  the judge commits a candidate only
         self._let_sound_through(one)
         label, was_held = self.label(now_ns), self.playout.is_held
-        known = self.playout.item_ids
+        known = set(self.playout.items.items)
         one.was_audible = one.was_audible or self.playout.is_audible(now_ns)
         self.wait.forget()
         self._tell_heard(now_ns)  # of the answer before, should that still wait

@@ -117,7 +117,7 @@ def ledger_is_in_order(sim: Watched) -> None:
             queued=queued,
             received=len(truth.received),
         )
-    for item_id in playout.item_ids if truth.step.frames else ():
+    for item_id in list(playout.items.items) if truth.step.frames else ():
         spans = truth.spans.get(item_id, [])
         claimed = playout.item_heard_bytes(item_id, now_ns)
         left = sum(max(min(end, truth.sent_end) - start, 0) for start, end in spans)

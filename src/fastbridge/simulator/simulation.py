@@ -172,7 +172,7 @@ class Simulation:
             way_ms=worlds.ai_way_ms,
             jitter_ms=worlds.ai_jitter_ms,
             freezes=worlds.ai_freezes,
-            deliver=self.bridge.from_ai_socket,
+            deliver=self.bridge.from_ai,
         )
         self.bridge.start(self.carrier, self.ai, (to_carrier, to_ai, from_ai))
         self.carrier.start(from_carrier)
@@ -187,7 +187,7 @@ class Simulation:
     @property
     def is_carrier_free(self) -> bool:
         """Say whether the way to the carrier was neither frozen nor paused of late."""
-        return self.bridge.is_way_free
+        return self.bridge.to_carrier.is_way_free
 
     @property
     def repeat_bytes_max(self) -> int:
@@ -209,12 +209,12 @@ class Simulation:
 
     def counted(self) -> int:
         """Return the sum of all counters that explain something."""
-        return self.bridge.counted()
+        return self.bridge.witness.counted()
 
     def broken(self, name: str, **facts: object) -> NoReturn:
         """Raise `InvariantBroken`."""
         where = (self.seed, self.steps, self.agenda.now_ms)
-        lines = tuple(self.bridge.timeline)
+        lines = tuple(self.bridge.witness.timeline)
         raise InvariantBroken(*where, name=name, facts=facts, timeline=lines)
 
     # ----------------------------------------------------------------- time
@@ -222,11 +222,11 @@ class Simulation:
     def run(self) -> Outcome:
         """Let the call happen and judge every step that touched the call or the ear."""
         end_ns = START_NS + (self.seconds * 1000 + LAST_MS) * NS_PER_MS
-        step, bridge, facts = self.agenda.step, self.bridge, self.truth.step
+        step, loop, facts = self.agenda.step, self.bridge.loop, self.truth.step
         while step(end_ns):
             self.steps += 1
-            if bridge.is_touched or facts.heard or facts.claims:
-                bridge.is_touched = False
+            if loop.is_touched or facts.heard or facts.claims:
+                loop.is_touched = False
                 self.judge()
         self._finish()
         return self._outcome()
@@ -267,8 +267,8 @@ class Simulation:
             seconds=self.seconds,
             steps=self.steps,
             counts=counts,
-            decisions=tuple(self.bridge.decisions),
-            timeline=tuple(self.bridge.timeline),
+            decisions=tuple(self.bridge.witness.decisions),
+            timeline=tuple(self.bridge.witness.timeline),
             digest=self.bridge.digest.hexdigest(),
             short_ms=tuple(self.truth.short_ms.values()),
             one_way_ms=self.worlds.carrier_way_ms,

@@ -16,10 +16,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from fastbridge import event_loop, logs
-from fastbridge.config import ConfigError, Settings
+from fastbridge.config import Settings
 from fastbridge.metrics import family_of
 from fastbridge.roster import GroupSilentError, HungUp, Listed
 from fastbridge.server import Front, Listener
+from fastbridge.setting_rules import ConfigError
 from fastbridge.silero import DetectorMissingError
 from fastbridge.workers import census
 from fastbridge.workers.board import Board
