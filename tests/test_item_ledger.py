@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastbridge.item_ledger import ITEMS_MAX, Item, ItemLedger
+from fastbridge.item_ledger import HEARD_KEPT, ITEMS_MAX, Item, ItemLedger
 
 
 def test_an_item_counts_only_its_own_bytes() -> None:
@@ -23,16 +23,17 @@ def test_an_item_counts_only_its_own_bytes() -> None:
 
 
 def test_items_are_bounded() -> None:
-    """Fully heard items leave the ledger first; then the oldest."""
+    """Of the fully heard items the latest stay, a long call forgets the others; then the oldest."""
     one = ItemLedger()
     for number in range(ITEMS_MAX + 50):
         one.written("r", f"i{number}", 8 * number, 8 * number + 8, 0)
-    assert len(one.items) <= ITEMS_MAX + 1
+    assert len(one.items) == ITEMS_MAX
     assert "i0" not in one.items
     quick = ItemLedger()
-    for number in range(ITEMS_MAX + 1):
+    for number in range(100):
         quick.written("r", f"i{number}", 160 * number, 160 * number + 160, 160 * number)
-    assert len(quick.items) < 10
+        assert len(quick.items) <= HEARD_KEPT + 1
+    assert list(quick.items) == [f"i{number}" for number in range(100 - HEARD_KEPT, 100)]
 
 
 def test_positions_name_their_response() -> None:

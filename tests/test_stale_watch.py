@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastbridge.stale_watch import RESPONSES_MAX, StaleWatch
+from fastbridge.stale_watch import RESPONSES_KEPT, StaleWatch
 
 
 def test_what_lies_below_a_flush_is_dead() -> None:
@@ -31,7 +31,7 @@ def test_what_a_response_from_before_the_flush_brings_is_dead_too() -> None:
 def test_responses_are_bounded() -> None:
     """The oldest response is forgotten first; memory never grows with a call's length."""
     one = StaleWatch()
-    for number in range(RESPONSES_MAX + 10):
+    for number in range(RESPONSES_KEPT + 10):
         one.queued(f"r{number}", 0, number, number + 1)
-    assert len(one._births) == RESPONSES_MAX
+    assert len(one._births) == RESPONSES_KEPT
     assert "r9" not in one._births

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 ITEMS_MAX: Final = 256
+# Of those that are fully heard so many stay: a resume goes back by less than a word.
+HEARD_KEPT: Final = 16
 
 
 class Item:
@@ -67,12 +69,14 @@ class ItemLedger:
         self._newest_open[response_id] = item_id
 
     def _forget_heard(self, position: int) -> None:
-        """Keep the ledger bounded: fully heard items leave first, then the oldest."""
-        if len(self.items) <= ITEMS_MAX:
+        """Keep the ledger bounded: all but the latest that are fully heard, then the oldest."""
+        if len(self.items) <= HEARD_KEPT:
             return
         heard = [name for name, item in self.items.items() if item.end <= position]
-        for name in heard[:-1] or list(self.items)[:1]:
+        for name in heard[:-HEARD_KEPT]:
             del self.items[name]
+        if len(self.items) > ITEMS_MAX:
+            del self.items[next(iter(self.items))]
 
     def end_audio(self, response_id: str) -> None:
         """Enter that a response will bring no more bytes."""

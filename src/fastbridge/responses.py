@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-KEPT_MAX: Final = 64
+# Answers that are over; their late words come within seconds.
+KEPT_MAX: Final = 16
 WITH_AUDIO_MAX: Final = 8
 
 

@@ -9,7 +9,8 @@ from typing import Final
 
 from fastbridge.mulaw import FRAME_BYTES
 
-RESPONSES_MAX: Final = 256
+# Late audio comes within seconds of its answer's end.
+RESPONSES_KEPT: Final = 16
 
 
 class StaleWatch:
@@ -28,7 +29,7 @@ class StaleWatch:
         if self._births.setdefault(response_id, generation) != generation:
             self._spans.append((start, end))
             self.until = end
-        elif len(self._births) > RESPONSES_MAX:
+        elif len(self._births) > RESPONSES_KEPT:
             del self._births[next(iter(self._births))]
 
     def flushed(self, position: int) -> None:

@@ -154,6 +154,7 @@ async def work(line_fd: int, board_fd: int) -> int:
 
 async def _serve(mine: Work, line: Line, listener: Listener) -> None:
     """Take calls and send counts, then drain."""
+    event_loop.leave_what_is_loaded()
     line.tell("ready")
     counting = asyncio.create_task(_send_counts(mine, line, listener.front))
     told = asyncio.create_task(mine.draining.wait())
