@@ -627,7 +627,7 @@ def test_the_greeting_is_requested_once_both_sides_are_ready() -> None:
 
 
 def test_labels_say_greeting_for_the_greeting_and_ai_talk_afterwards() -> None:
-    """The seed's labels, carried per response: [GREETING] first, [AI_TALK] for all others."""
+    """Labels are carried per response: [GREETING] first, [AI_TALK] for all others."""
     line = Line()
     assert line.call.label(line.now_ns) == "GREETING"
     line.answers("r0", audio(1000))

@@ -22,11 +22,10 @@ from fastbridge.simulator.tools import SimulatedTools
 from fastbridge.simulator.truth import Truth
 from fastbridge.simulator.worlds import Worlds, draw, stalls_at
 
-# What a resume may repeat: the back-up and a mark's spacing (design section 7), and a freeze.
+# What a resume may repeat beside the way from mark to mark: the back-up, and a freeze.
 BACK_UP_MS: Final = 120
-MARK_SPACING_MS: Final = 100
+MARK_SPACING_MS: Final = 60
 REPEAT_FROZEN_MS: Final = 500
-# How long after a stall of the loop a resume may still go by echoes that waited in it.
 # What is still on its way when the time is over may arrive.
 LAST_MS: Final = 1_000
 
@@ -195,7 +194,10 @@ class Simulation:
         worlds = self.worlds
         ways_ms = 2 * (worlds.carrier_way_ms + worlds.carrier_jitter_ms)
         slack_ms = 0 if self.is_carrier_free else worlds.lead_ms + REPEAT_FROZEN_MS
-        return bytes_of_ms(BACK_UP_MS + MARK_SPACING_MS + ways_ms + slack_ms)
+        # A mark stands behind a whole message.
+        messages = -(-MARK_SPACING_MS // worlds.message_ms)
+        spacing_ms = messages * worlds.message_ms
+        return bytes_of_ms(BACK_UP_MS + spacing_ms + ways_ms + slack_ms)
 
     @property
     def left_behind(self) -> tuple[int, int, bool]:
