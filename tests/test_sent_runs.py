@@ -16,7 +16,7 @@ def test_runs_grow_and_break_where_something_else_lies_between() -> None:
     one.sent(160, 160, 40)
     one.sent(320, 200, 160)  # 120 bytes of padding lie before it
     one.sent(480, 280, 160)  # 80 bytes are said again
-    places = {0: 0, 150: 150, 199: 199, 200: 200, 319: 200, 320: 200, 479: 359, 481: 281, 999: 440}
+    places = {0: 0, 150: 150, 199: 199, 200: 200, 319: 200, 320: 200, 479: 359, 480: 280, 999: 440}
     assert {wire: one.look(wire) for wire in places} == places
     assert {wire: one.position_of(wire) for wire in places} == places
     one.clear()
