@@ -58,7 +58,9 @@ FLOORS = {
     "tool_talk": 3.25,  # on top of answering, which it extends
     "heard_talk": 3.4,  # on top of tool_talk, which it extends
     "kept_talk": 3.45,  # on top of heard_talk, which it extends
-    "call": 3.5,  # on top of tool_talk, which it extends
+    "caller_turn": 1,
+    "judged_talk": 3.48,  # on top of kept_talk, which it extends
+    "call": 3.5,  # on top of judged_talk, which it extends
     "wire": 3,
     "worlds": 3,
     "legs": 4,
