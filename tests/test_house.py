@@ -43,6 +43,7 @@ FLOORS = {
     "doors": 1,
     "metric_names": 0,
     "histogram": 0,
+    "latest": 0,
     "answer_wait": 1,
     "loop_lag": 4,
     "early_audio": 0,
@@ -52,7 +53,7 @@ FLOORS = {
     "requester": 1,
     "function_calls": 1,
     "inbound": 2,
-    "responses": 0,
+    "responses": 0.5,
     "call_life": 2.75,
     "answering": 3,  # on top of call_life, which it extends
     "tool_talk": 3.25,  # on top of answering, which it extends

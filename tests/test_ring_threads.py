@@ -121,7 +121,9 @@ def build_for(python: str, folder: Path) -> None:
     )
 
 
-def test_three_threads_share_a_ring_built_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_three_threads_on_a_ring_built_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Built for an interpreter without a GIL where there is one, else for this one: it says which.
 
     Without one this proves the build and three threads under a GIL, and nothing of free threading.

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +26,7 @@ from fastbridge.events import (
 )
 from fastbridge.evidence import Evidence
 from fastbridge.kept_talk import KeptTalk
+from fastbridge.latest import Latest
 from fastbridge.requester import AI_TALK, Ask
 from fastbridge.talk import Act, Candidate
 from fastbridge.telling import Telling
@@ -56,8 +56,8 @@ class JudgedTalk(KeptTalk):
         # The levels of the latest caller frames: a sound is reported after it began.
         self._levels = Levels()
         # Caller items judged to be no speech, and those whose turn ended before the verdict.
-        self._noise_items: deque[str] = deque(maxlen=16)
-        self._early_items: deque[str] = deque(maxlen=16)
+        self._noise_items: Latest[str] = Latest(16)
+        self._early_items: Latest[str] = Latest(16)
         self._clear: _Clear | None = None
         self._doors |= {MarkEchoed: self._on_mark}
 
