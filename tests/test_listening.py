@@ -17,6 +17,7 @@ from fastbridge.caller import speech as caller_speech
 from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechScore
 from fastbridge.listening import Ear, Listening, choose, warm_up
 from fastbridge.listening.ear import FRAMES_MAX
+from fastbridge.listening.engine import gathering_s
 from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SILENCE_FRAME
 from fastbridge.silero import WINDOW_MS, DetectorMissingError, Listeners
@@ -136,7 +137,7 @@ def test_scores_come_back_in_order_with_the_callers_clock() -> None:
         await until(lambda: len(caller.scores) == 10)
         assert [score.at_ms for score in caller.scores] == [WINDOW_MS * n for n in range(1, 11)]
         assert {score.probability for score in caller.scores} == {0.75}
-        assert network.threads == {"fastbridge-ear_0"}
+        assert network.threads == {"fastbridge-ear"}
 
     assert story(tale).counts.scored_windows == 10
 
@@ -181,6 +182,63 @@ def test_a_sound_that_begins_is_scored_with_what_was_before() -> None:
         assert caller.scores[0] == SpeechScore(20 * FRAME_MS + WINDOW_MS, 0.75)
 
     assert story(tale).counts.scored_windows == PRE_ROLL_FRAMES * FRAME_MS // WINDOW_MS + 5
+
+
+def test_a_frame_that_completes_no_window_wakes_nobody() -> None:
+    """Three of eight frames wait for the next: fewer rounds, the same windows, no score later."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        for frames in range(1, 41):
+            caller.say(1, bytes([0x10, frames]) * (FRAME_BYTES // 2))
+            await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+            assert len(caller.scores) == frames * FRAME_MS // WINDOW_MS
+        assert engine.counts.rounds == 25 + 1  # the first frame always asks
+        assert b"".join(network.windows) == b"".join(
+            bytes([0x10, frames]) * (FRAME_BYTES // 2) for frames in range(1, 41)
+        )
+
+    story(tale)
+
+
+def test_a_window_that_had_begun_goes_on_in_the_next_sound() -> None:
+    """Frames that waited are not lost: with a short pause behind them they are pre-roll."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        caller.say(1)
+        await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+        caller.rest(HANGOVER_MS // FRAME_MS)
+        await until(lambda: len(caller.scores) == 10)
+        said = FRAME_BYTES * 16
+        caller.rest(4)
+        caller.say(6)
+        await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+        heard = FRAME_BYTES * (16 + 4 + 6)
+        assert said % 256 == 0
+        assert len(network.windows) == heard // 256
+        assert b"".join(network.windows)[said:].startswith(SILENCE_FRAME * 4 + LOUD_FRAME)
+
+    story(tale)
+
+
+def test_the_more_speak_the_longer_they_are_waited_for() -> None:
+    """One alone waits 4 ms for company, many 10: the network is cheaper for more at once."""
+    assert gathering_s(0.004, 0) == gathering_s(0.004, 1) == 0.004
+    assert gathering_s(0.004, 9) == 0.008
+    assert gathering_s(0.004, 13) == gathering_s(0.004, 400) == 0.010
+
+    async def tale(engine: Listening, _: Network) -> None:
+        callers = [Caller(engine) for _ in range(4)]
+        for caller in callers:
+            caller.say(2)
+        assert engine.awake_ears == 4
+        callers[0].ear.keep(coded64(LOUD_FRAME), FRAME_BYTES, callers[0].at_ms + FRAME_MS)
+        callers[1].ear.close()
+        callers[2].rest(1 + HANGOVER_MS // FRAME_MS)
+        assert engine.awake_ears == 1
+
+    assert story(tale).awake_ears == 0
 
 
 def test_frames_nobody_wanted_are_pre_roll() -> None:

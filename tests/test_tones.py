@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fastbridge import mulaw
 from fastbridge.caller import noises, speech
 from fastbridge.events import SpeechScore
-from fastbridge.listening.rounds import Counters, Frame, Job, Mind, look
+from fastbridge.listening.rounds import Counters, Frame, Job, Memories, Mind, look
 from fastbridge.listening.tones import is_tone
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SAMPLE_RATE_HZ
 from fastbridge.silero import WINDOW_BYTES, Listeners
@@ -71,7 +71,7 @@ def test_a_tone_is_not_told_as_a_voice_and_a_voice_is() -> None:
             for at in range(0, len(audio) - FRAME_BYTES + 1, FRAME_BYTES)
         ]
         job = Job(Mind(12), frames)
-        look([job], Credulous(), Counters())
+        look([job], Credulous(), Counters(), Memories())
         assert all(isinstance(one, SpeechScore) for one in job.scores)
         return {one.probability for one in job.scores}
 

@@ -22,7 +22,6 @@ WINDOW_BYTES: Final = 256
 WINDOW_MS: Final = mulaw.ms_of_bytes(WINDOW_BYTES)
 CONTEXT_BYTES: Final = 32
 _STATE_WIDTH: Final = 128
-_PCM_FULL_SCALE: Final = 32768.0
 _LOG_ERRORS_ONLY: Final = 3
 
 
@@ -39,7 +38,7 @@ class Listeners:
 
     def pick(self, rows: list[int]) -> Listeners:
         """Return a copy with only these calls, in this order."""
-        return Listeners(self.state[:, rows, :], self.context[rows])
+        return Listeners(self.state.take(rows, axis=1), self.context.take(rows, axis=0))
 
     def put(self, rows: list[int], changed: Listeners) -> None:
         """Write back what `pick` took out, after a run."""
@@ -50,6 +49,12 @@ class Listeners:
         """Forget one call."""
         self.state[:, row, :] = 0.0
         self.context[row] = 0.0
+
+    def grown(self, count: int) -> Listeners:
+        """Return a copy with `count` calls, the new ones as if they had heard nothing yet."""
+        more = listeners(count)
+        more.put(list(range(len(self.context))), self)
+        return more
 
 
 class Silero:
@@ -83,15 +88,15 @@ class Silero:
         """
         import numpy as np
 
-        pcm = mulaw.decode(b"".join(windows)).astype(np.float32) / np.float32(_PCM_FULL_SCALE)
-        samples = pcm.reshape(len(windows), WINDOW_BYTES)
+        samples = mulaw.decode_floats(b"".join(windows)).reshape(len(windows), WINDOW_BYTES)
         feed = np.concatenate([listeners.context, samples], axis=1)
         output, state = self._session.run(
             None, {"input": feed, "state": listeners.state, "sr": self._rate}
         )
         listeners.state = state
         listeners.context = samples[:, -CONTEXT_BYTES:]
-        return [float(one) for one in output[:, 0]]
+        scores: list[float] = output[:, 0].tolist()
+        return scores
 
 
 def listeners(count: int) -> Listeners:

@@ -40,18 +40,31 @@ def _window() -> NDArray[np.float32]:
 
 
 def is_tone(audio: bytes) -> bool:
-    """Say whether 256 mu-law bytes hold nothing but one or two steady tones; 40 us."""
+    """Say whether 256 mu-law bytes hold nothing but one or two steady tones."""
+    return are_tones([audio])[0]
+
+
+def are_tones(windows: list[bytes]) -> list[bool]:
+    """Say of each of these windows what `is_tone` does; 25 us for one, 3 us more for each other."""
     import numpy as np
 
-    bins = np.fft.rfft(mulaw.decode(audio) * _window())
-    power = bins.real**2 + bins.imag**2
-    power[:SIDE_BINS] = 0  # the law's own offset
-    whole = float(power.sum())
+    rows = np.arange(len(windows))
+    samples = mulaw.decode_floats(b"".join(windows)).reshape(len(windows), WINDOW_BYTES)
+    bins = np.fft.rfft(samples * _window())
+    spare = bins.shape[1]  # a column that is no bin: what is to be silenced there, is silence
+    power = np.zeros((len(windows), spare + 1), np.float32)
+    power[:, SIDE_BINS:spare] = (bins.real**2 + bins.imag**2)[:, SIDE_BINS:]  # the law's offset
+    whole = power.sum(axis=1)
+    is_voice = np.zeros(len(windows), bool)
+    around = np.arange(-SIDE_BINS, SIDE_BINS + 1)
     for _ in range(TONES_MAX):
-        at = int(power.argmax())
-        if float(power[at]) <= WEAKEST * whole:
-            break
-        if not LOWEST_HZ <= at * SAMPLE_RATE_HZ / WINDOW_BYTES <= HIGHEST_HZ:
-            return False
-        power[max(at - SIDE_BINS, 0) : at + SIDE_BINS + 1] = 0
-    return 0 < float(power.sum()) < REST * whole
+        at = power.argmax(axis=1)
+        is_strong = power[rows, at] > WEAKEST * whole
+        hertz = at * (SAMPLE_RATE_HZ / WINDOW_BYTES)
+        is_voice |= is_strong & ((hertz < LOWEST_HZ) | (hertz > HIGHEST_HZ))
+        # A peak that is weak is no tone: it stays, as do all bins with it.
+        taken = np.where(is_strong[:, None], at[:, None] + around, spare)
+        power[rows[:, None], np.minimum(taken, spare)] = 0
+    rest = power.sum(axis=1)
+    found: list[bool] = (~is_voice & (rest > 0) & (rest < REST * whole)).tolist()
+    return found
