@@ -22,6 +22,7 @@ HEADERS = {
     "_ring": ("_ring_core.h", "_base64.h", "_atomics.h"),
     "_clocks": (),
     "_lines": ("_base64.h", "_atomics.h"),
+    "_network": ("_network.h",),
     "_scan": ("_scan.h", "_base64.h", "_atomics.h"),
     "_websocket": ("_websocket.h", "_atomics.h"),
 }

@@ -617,14 +617,14 @@ def test_what_a_setting_gets_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` does without the extra and says so; `silero` insists; the others load nothing."""
 
     def missing() -> object:
-        raise DetectorMissingError("needs onnxruntime")
+        raise DetectorMissingError("weights are missing")
 
     monkeypatch.setattr("fastbridge.listening.engine.Silero", missing)
     assert choose("energy") == (None, "energy (loudness alone: it fires on noise)")
     assert choose("server")[0] is None
     assert choose("auto") == (
         None,
-        "the AI alone (speech_started): needs onnxruntime",
+        "the AI alone (speech_started): weights are missing",
     )
     with pytest.raises(DetectorMissingError):
         choose("silero")

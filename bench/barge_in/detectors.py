@@ -2,7 +2,7 @@
 
 Run: python bench/barge_in/detectors.py [--clips 50] [--seconds 60] [--sounds DIR]
 
-Needs numpy, onnxruntime (`fastbridge[vad]`), pywebrtc-audio (`fastbridge[echo]`) and, for the
+Needs pywebrtc-audio (`fastbridge[echo]`) and, for the
 voices, Debian's asterisk-core-sounds-en-wav, -it-wav and -fr-wav (apt-get install; studio prompts
 at 8 kHz, CC-BY-SA-3.0). Nothing is downloaded. Everything made here is seeded.
 

@@ -276,7 +276,7 @@ _WITHOUT_NETWORK: Final = {
 def choose(detector: str) -> tuple[Scorer | None, str]:
     """Return the network that the setting `detector` asks for, and what to say about it.
 
-    `auto` without the `[vad]` extra gives None and the reason; `silero` raises
+    `auto` without the network's weights gives None and the reason; `silero` raises
     `DetectorMissingError` then; `energy` and `server` need no network.
     """
     if detector not in {"auto", "silero"}:
