@@ -39,6 +39,7 @@ class Network:
     gate: threading.Event = field(default_factory=threading.Event)
     fails: bool = False
     threads: set[str] = field(default_factory=set)
+    quick_windows: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -392,6 +393,30 @@ def test_a_thread_that_is_behind_for_long_sheds_new_sounds_and_takes_them_again(
         engine = story(tale)
     assert engine.counts.overruns == 1
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_small_round_of_a_quick_network_is_done_on_the_loop() -> None:
+    """No thread is woken for a few windows; many, a comparison, or an echo to cancel are its."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        here = threading.current_thread().name
+        caller = Caller(engine)
+        caller.say(2)
+        await until(lambda: len(caller.scores) == 1)
+        assert network.threads == {here}
+        network.threads.clear()
+        callers = [Caller(engine) for _ in range(3)]
+        for one in callers:
+            one.say(3)
+        await until(lambda: all(len(one.scores) == 1 for one in callers))
+        assert network.threads == {"fastbridge-ear"}
+        network.threads.clear()
+        play(caller.ear, LOUD_FRAME, caller.at_ms)
+        caller.say(2)
+        await until(lambda: bool(caller.cleaned) and not caller.ear.in_flight)
+        assert network.threads == {"fastbridge-ear"}
+
+    story(tale, Network(quick_windows=4))
 
 
 def test_a_broken_network_deafens_nobody_for_good() -> None:

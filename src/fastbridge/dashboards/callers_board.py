@@ -176,8 +176,9 @@ def silence_stages() -> Panel:
     return graph(
         "Stages of the time to silence, p95",
         "Where the time goes; the stages follow each other. When detect grows: the AI's detector "
-        "is slow (FASTBRIDGE_DETECTOR=auto has one here); decide: the echo guard doubts; flush or clear_written: the loop "
-        "is late (board *Bridge*); carrier_confirmed: the carrier's network.",
+        "is slow (FASTBRIDGE_DETECTOR=auto has one here); decide: the echo guard doubts; flush or "
+        "clear_written: the loop is late (board *Bridge*); carrier_confirmed: the carrier's "
+        "network.",
         [Query(quantile(0.95, TIME_TO_SILENCE, by="stage"), "{{stage}}")],
         unit="s",
         limits=Limits(0.3, ENOUGH_S),

@@ -31,6 +31,7 @@ REACH_MS: Final = 420
 """So late an echo the canceller finds by itself (it searches half a second)."""
 SHIFT_SPARE_MS: Final = 40
 UNKNOWN: Final = -1
+FRAMES_COUNTED: Final = 50
 
 OnEvent: TypeAlias = Callable[[SpeechScore | EchoMeasured | EarsBehind], None]
 OnCleaned: TypeAlias = Callable[[CallerCleaned], None]
@@ -83,6 +84,7 @@ class Ear:
         # What the AI said. A call that was cleared of echo needs none while its caller is still.
         self.line: PlayedLine | None = None
         self._is_cleared = False
+        self._quiet_frames = 0
         # For the engine: frames that wait for a round, and how many are in the one that runs.
         self.pending: list[Frame] = []
         self.in_flight = 0
@@ -112,9 +114,8 @@ class Ear:
         `payload` is valid base64 of `count` mu-law bytes.
         """
         self._follow(payload, count, at_ms)
-        self._sleeps()
+        self._sleeps(count)
         self._was_kept = True
-        self._resting += count
         if self.lag.is_behind and not self.pending and not self.in_flight:
             self._answered(at_ms)
 
@@ -124,17 +125,11 @@ class Ear:
         A quiet frame is answered at once with probability 0; any other within a round.
         """
         self._follow(payload, count, at_ms)
-        played = None
         if level >= self._floor:
             self._sounded_ms = at_ms
             self._sound_until_ms = at_ms + HANGOVER_MS
         is_sound = at_ms <= self._sound_until_ms
-        if self.line is not None:
-            if self.path.verdict is None and not self.is_still:
-                self._look_for_stillness(level, at_ms)
-            played = self._played_with(count, at_ms)
-            if self._is_probe_due(at_ms):
-                self._engine.wake(self)
+        played = None if self.line is None else self._meanwhile(count, at_ms, level)
         begins = is_sound and not self._is_awake
         if begins and (played is None or self._was_kept):
             if played is None and self._engine.is_shedding:
@@ -146,10 +141,8 @@ class Ear:
         self._was_kept = False
         if is_sound:
             self._wakes()
-            self._resting = 0
         else:
-            self._sleeps()
-            self._resting += count
+            self._sleeps(count)
         if is_sound and played is None and not begins and self._is_in_window(count):
             return
         if is_sound or played is not None or self.pending or self.in_flight:
@@ -184,7 +177,9 @@ class Ear:
 
     def _rests(self, at_ms: int) -> None:
         """Answer a quiet frame at once: the thread need not look at it."""
-        self._engine.counts.quiet_frames += 1
+        self._quiet_frames += 1
+        if self._quiet_frames == FRAMES_COUNTED:
+            self._count_quiet()
         if self.lag.is_behind:
             self._answered(at_ms)
         if self._on_quiet is not None:
@@ -192,13 +187,21 @@ class Ear:
         else:
             self._on_event(SpeechScore(at_ms, 0.0))
 
+    def _count_quiet(self) -> None:
+        """Add to what all ears count; a second's frames at once."""
+        self._engine.counts.quiet_frames += self._quiet_frames
+        self._quiet_frames = 0
+
     def _wakes(self) -> None:
         """Tell the engine that a sound is looked at; it gathers the longer the more of them are."""
+        self._resting = 0
         if not self._is_awake:
             self._is_awake = True
             self._engine.awake_ears += 1
 
-    def _sleeps(self) -> None:
+    def _sleeps(self, count: int = 0) -> None:
+        """Take a frame of `count` bytes that nobody looks at: what follows is another sound."""
+        self._resting += count
         if self._is_awake:
             self._is_awake = False
             self._engine.awake_ears -= 1
@@ -229,6 +232,10 @@ class Ear:
             audio = self._near.take(count + size, size)
             self._queue(Frame(audio, self._end_ms - ms_of_bytes(count), is_told=False))
 
+    def wants_played(self) -> bool:
+        """Say whether `played` keeps what it is told; asked for every message, and cheap."""
+        return not self._is_cleared or self._end_ms - self._sounded_ms < STEP_MS
+
     def played(self, message: bytes, head_bytes: int, tail_bytes: int, at_ms: int) -> None:
         """Take a message the carrier was sent; at `at_ms` (caller's clock) it begins to play.
 
@@ -236,7 +243,7 @@ class Ear:
         """
         line = self.line
         if line is None:
-            if self._is_cleared and self._end_ms - self._sounded_ms >= STEP_MS:
+            if not self.wants_played():
                 return
             self.line = line = PlayedLine(bytes_of_ms(WINDOW_MS + self._engine.ahead_ms))
             if self._is_cleared:
@@ -256,6 +263,8 @@ class Ear:
         An echo that stays below the floor is looked at by nobody. The probe's verdict, which
         needs seconds of speech, comes on top and may still find one.
         """
+        if self.is_still or self.path.verdict is not None:
+            return
         if level >= self._floor:
             self._has_sounded = True
         elif not self._has_sounded and self._voiced_frames >= PROOF_FRAMES:
@@ -270,6 +279,7 @@ class Ear:
         """Hear no more; what is still on its way is dropped."""
         self.is_open = False
         self._sleeps()
+        self._count_quiet()
         self.pending.clear()
         self._near.clear()
         self._engine.leave(self)
@@ -297,6 +307,16 @@ class Ear:
         self._engine.wake(self)
 
     # ----------------------------------------------------------------- echo
+
+    def _meanwhile(self, count: int, at_ms: int, level: int) -> bytes | None:
+        """Return what a frame is to be cleaned of, after a look at what is known of an echo."""
+        if self._is_probe_due(at_ms):
+            self._engine.wake(self)
+        if self._is_cleared:
+            return None
+        if self._voiced_frames >= PROOF_FRAMES or level >= self._floor:
+            self._look_for_stillness(level, at_ms)
+        return self._played_with(count, at_ms)
 
     def _played_with(self, count: int, at_ms: int) -> bytes | None:
         """Return what was at the ear with a frame, None while no echo is to be cancelled.
@@ -338,6 +358,8 @@ class Ear:
         once and not twice, and on a call that was cleared only while the caller makes a sound,
         without which nothing can tell otherwise.
         """
+        if at_ms - self._probed_ms < STEP_MS:
+            return False
         path = self.path
         verdict = path.verdict
         step_ms = STEP_MS if verdict is None or path.is_suspected else WINDOW_MS

@@ -1,6 +1,9 @@
 """The listening engine of a worker: who waits, when a round begins, where its results go.
 
-While a round runs the next gathers, so that a busy worker gets larger batches, not a queue.
+A small round is done on the loop, where it stands: a window costs less than to wake the thread, to
+take the interpreter's lock in turns and to be woken. Comparisons, cancelling and large rounds go to
+the thread. While a round runs there the next gathers, so that a busy worker gets larger batches,
+not a queue.
 Limits: an ear keeps at most `FRAMES_MAX` frames waiting; beyond it the oldest go, counted in
 `dropped_frames`. When half of the latest rounds came too late to speak for the present the
 engine *sheds*: echo comparisons are put off, and a sound that begins is looked at only when the
@@ -67,6 +70,8 @@ class Listening:
         `echo_calls_max` 0 leaves the canceller off; `echo_reason` says why there is none.
         """
         self.scorer = scorer
+        # What may be scored on the loop itself; a stand-in for the network may be slow.
+        self._quick_bytes = WINDOW_BYTES * getattr(scorer, "quick_windows", 0)
         self.energy_floor = energy_floor
         self.echo_calls_max = echo_calls_max
         self.echo_reason = cancelling.missing_reason() if echo_calls_max else "echo_calls_max is 0"
@@ -189,10 +194,29 @@ class Listening:
         self._woken = {ear: None for ear in self._woken if ear.pending}
         self._is_running = True
         self._began_s = loop.time()
+        if self._is_small(jobs):
+            self._look(jobs)
+            self._end(jobs)
+            return
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="fastbridge-ear", daemon=True)
             self._thread.start()
         self._asked.put((loop, jobs))
+
+    def _is_small(self, jobs: list[tuple[Ear, Job]]) -> bool:
+        """Say whether a round costs less than it costs to wake the thread and to be woken.
+
+        That is to say: a few windows for a network that is quick, and nothing else.
+        """
+        heard = 0
+        for _, job in jobs:
+            if job.probe is not None:
+                return False
+            for frame in job.frames:
+                heard += len(frame.audio)
+                if frame.played is not None:
+                    return False
+        return heard < self._quick_bytes
 
     def _job(self, ear: Ear) -> Job:
         frames = ear.pending[:ROUND_FRAMES_MAX]
@@ -253,7 +277,11 @@ class Listening:
             del asked  # or the last round's calls live until the next
 
     def _round(self, loop: asyncio.AbstractEventLoop, jobs: list[tuple[Ear, Job]]) -> None:
-        """Look at what all calls brought."""
+        self._look(jobs)
+        loop.call_soon_threadsafe(self._end, jobs)
+
+    def _look(self, jobs: list[tuple[Ear, Job]]) -> None:
+        """Look at what all calls brought; it fails for nobody."""
         began_ns = time.perf_counter_ns()
         try:
             look([job for _, job in jobs], self.scorer, self.counts, self._memories)
@@ -264,7 +292,6 @@ class Listening:
                 job.scores = [SpeechScore(frame.at_ms, 0.0) for frame in job.frames[-1:]]
         self.counts.rounds += 1
         self.counts.busy_ns += time.perf_counter_ns() - began_ns
-        loop.call_soon_threadsafe(self._end, jobs)
 
 
 _WITHOUT_NETWORK: Final = {
