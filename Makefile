@@ -30,9 +30,10 @@ test: $(STAMPS)/test $(STAMPS)/ring  ## the whole test suite, with coverage
 	@parts=0; $(BIN)/python tests/system_parts.py || parts=1; \
 	$(BIN)/python tests/run.py && exit $$parts
 
-prove: $(STAMPS)/test $(STAMPS)/ring  ## the ring's proofs at depth: every job, every mutant, one table
+prove: $(STAMPS)/test $(STAMPS)/ring  ## the ring's proofs at depth, the scanners on two million damaged messages
 	@$(BIN)/python tests/system_parts.py
 	@PYTHONPATH=tests $(BIN)/python -m prove
+	@FASTBRIDGE_SCAN_CASES=20000 FASTBRIDGE_SCAN_MUTANTS=2000000 $(BIN)/python -m pytest -q tests/test_scan.py
 
 lint: $(STAMPS)/dev $(STAMPS)/ring  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -23,12 +23,12 @@ from typing import Any, Final
 from fastbridge import bridge as bridge_room
 from fastbridge._ring import PagePool
 from fastbridge.bridge import Bridge, Worker
-from fastbridge.config import load
 from fastbridge.legs.ai import AiLeg, Opened
 from fastbridge.legs.carrier import CarrierLeg
 from fastbridge.listening.engine import Listening
 from fastbridge.pacing import Heartbeat
 from fastbridge.requester import AI_TALK, Ask
+from fastbridge.setting_loading import load
 
 FRAMES: Final = 400
 DELTA_BYTES: Final = 1600

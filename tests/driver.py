@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastbridge._ring import MulawRing, PagePool
-from fastbridge.call import Call, history_frames
+from fastbridge.call import Call
+from fastbridge.call_life import history_frames
 from fastbridge.config import Settings
 from fastbridge.events import (
     BargeInDecided,
@@ -141,12 +142,12 @@ class Line:
 
     def caller_starts(self, *, ago_ms: int = 100, item: str = "item_c") -> None:
         """The AI's detector reports an onset `ago_ms` ago (its report carries the padding)."""
-        onset_ms = self.call.input_clock.appended_bytes // 8 - ago_ms
+        onset_ms = self.call.inbound.clock.appended_bytes // 8 - ago_ms
         padding_ms = self.settings.vad_prefix_padding_ms
         self.tell(SpeechStarted(onset_ms - padding_ms, item))
 
     def caller_stops(self, item: str = "item_c") -> None:
-        self.tell(SpeechStopped(self.call.input_clock.appended_bytes // 8, item))
+        self.tell(SpeechStopped(self.call.inbound.clock.appended_bytes // 8, item))
 
     # ----------------------------------------------------------------- time
 

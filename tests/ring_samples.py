@@ -10,7 +10,7 @@ PREFIX, SUFFIX = b'{"event":"media","media":{"payload":"', b'"}}'
 
 
 def fixed() -> MulawRing:
-    """Make a ring of the card's size: 150 frames and a second of history in 32 KiB."""
+    """Make a ring of the size a call has: 150 frames and a second of history in 32 KiB."""
     return MulawRing()
 
 

@@ -23,7 +23,8 @@ from twilio.request_validator import RequestValidator
 
 from fastbridge import admission
 from fastbridge.admission import SignatureCheck, TokenOffice, Verdict, is_local_peer, sign
-from fastbridge.config import ConfigError, Settings
+from fastbridge.config import Settings
+from fastbridge.setting_rules import ConfigError
 
 CALM = settings(deadline=None)  # a busy machine is no bug
 TOKEN = "12345"

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from fastbridge import barge_in, call, kept_talk, playout, speech
-from fastbridge.config import DEFAULTS, RULES, ConfigError, load
+from fastbridge.config import DEFAULTS, RULES
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.mulaw import NS_PER_MS, ms_of_bytes
-from fastbridge.setting_rules import Rule
+from fastbridge.setting_loading import load
+from fastbridge.setting_rules import ConfigError, Rule
 from fastbridge.speech import EnergyLimits, SileroLimits
 
 PAGE = (Path(__file__).parents[1] / "docs" / "barge_in.md").read_text(encoding="utf-8")

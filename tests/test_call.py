@@ -338,7 +338,7 @@ def test_marks_returned_by_clear_are_not_counted_as_played() -> None:
     turn(line, "item_2")
     line.answers("r2", audio(3000, seed=2))
     line.run(60)
-    assert line.call.playout.marks_ignored > 0
+    assert line.call.playout.marks.ignored > 0
     heard = line.call.playout.item_heard_bytes("item_r2", line.now_ns)
     assert heard <= len(line.heard) - 160
 
@@ -627,7 +627,7 @@ def test_the_greeting_is_requested_once_both_sides_are_ready() -> None:
 
 
 def test_labels_say_greeting_for_the_greeting_and_ai_talk_afterwards() -> None:
-    """The seed's labels, carried per response: [GREETING] first, [AI_TALK] for all others."""
+    """Labels are carried per response: [GREETING] first, [AI_TALK] for all others."""
     line = Line()
     assert line.call.label(line.now_ns) == "GREETING"
     line.answers("r0", audio(1000))
@@ -684,7 +684,7 @@ def test_caller_audio_before_the_session_is_kept_and_released_in_order() -> None
     (released,) = line.of(AppendCallerAudio)
     assert list(released.payloads) == payloads
     assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
-    assert line.call.input_clock.appended_bytes == 51 * FRAME_BYTES
+    assert line.call.inbound.clock.appended_bytes == 51 * FRAME_BYTES
 
 
 def test_caller_audio_kept_is_bounded_to_two_seconds() -> None:
@@ -701,7 +701,7 @@ def test_a_refused_append_does_not_move_the_ai_clock() -> None:
     line = Line(QUIET)
     assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
     line.call.append_refused(FRAME_BYTES)
-    assert line.call.input_clock.appended_bytes == 0
+    assert line.call.inbound.clock.appended_bytes == 0
     assert line.call.counts.caller_bytes_dropped == FRAME_BYTES
 
 
@@ -714,7 +714,7 @@ def test_silence_stands_for_what_the_ai_socket_refused() -> None:
     assert not line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
     (command,) = [one for one in line.call.take_commands() if isinstance(one, AppendCallerAudio)]
     assert command.payloads == (silence_base64(FRAME_BYTES), PAYLOAD)
-    assert line.call.input_clock.appended_bytes == 4 * FRAME_BYTES
+    assert line.call.inbound.clock.appended_bytes == 4 * FRAME_BYTES
     assert line.call.caller_audio(PAYLOAD, FRAME_BYTES, 0, line.now_ns)
 
 
@@ -729,9 +729,9 @@ def test_refused_silence_is_owed_again_and_counted_once() -> None:
             for payload in command.payloads if isinstance(command, AppendCallerAudio) else ():
                 line.call.append_refused(inspect_base64(payload))
     assert line.call.counts.caller_bytes_dropped == 601 * FRAME_BYTES
-    assert line.call.owed_bytes == 500 * FRAME_BYTES
-    assert line.call.unpaid_bytes == 101 * FRAME_BYTES
-    assert line.call.input_clock.appended_bytes == 0
+    assert line.call.inbound.owed_bytes == 500 * FRAME_BYTES
+    assert line.call.inbound.unpaid_bytes == 101 * FRAME_BYTES
+    assert line.call.inbound.clock.appended_bytes == 0
 
 
 def test_what_waited_leaves_before_the_frame_that_ends_the_doubt() -> None:
@@ -1023,7 +1023,7 @@ def test_digits_and_unknown_marks_are_counted() -> None:
     line.tell(DigitPressed("5"))
     line.tell(MarkEchoed("somebody else's"))
     assert line.call.counts.digits == 1
-    assert line.call.playout.marks_unknown == 1
+    assert line.call.playout.marks.unknown == 1
 
 
 def test_the_first_mark_measures_the_round_trip() -> None:

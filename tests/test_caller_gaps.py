@@ -61,10 +61,10 @@ def appended(line: Line) -> bytes:
 def test_silence_stands_for_what_was_lost() -> None:
     """The AI's clock and the caller's stay one: lost audio is 0xFF of the same length."""
     line = Line()
-    before = line.call.input_clock.appended_bytes
+    before = line.call.inbound.clock.appended_bytes
     line.tell(CallerFramesLost(1_000))
     assert appended(line) == bytes([SILENCE]) * 1_000
-    assert line.call.input_clock.appended_bytes == before + 1_000
+    assert line.call.inbound.clock.appended_bytes == before + 1_000
     assert line.call.counts.caller_bytes_lost == 1_000
 
 

@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from fastbridge import doctor
-from fastbridge.config import ConfigError, Settings, load
+from fastbridge.config import Settings
 from fastbridge.doctor import Finding
+from fastbridge.setting_loading import load
+from fastbridge.setting_rules import ConfigError
 
 SECRET = "s3cret-value-that-must-not-show"
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

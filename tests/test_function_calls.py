@@ -487,6 +487,6 @@ def test_calls_of_responses_that_never_end_are_forgotten_and_counted() -> None:
     assert len(calls.ended("r3")) == 1
     line = Line(QUIET)
     for number in range(RESPONSES_MAX + 3):
-        line.call._responses[f"r{number}"] = "AI_TALK"
+        line.call.responses.live[f"r{number}"] = "AI_TALK"
         line.tell(ToolCalled(f"r{number}", f"c{number}", "look_up", "{}"))
     assert line.call.counts.tool_calls_ignored == 3

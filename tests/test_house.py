@@ -24,10 +24,17 @@ FLOORS = {
     "mulaw": 0,
     "events": 0,
     "setting_rules": 0,
+    "setting_checks": 0.25,  # on top of the rules it applies
     "config": 0.5,  # on top of the rules it is written in
+    "setting_loading": 0.75,
+    "setting_pages": 0.75,
     "dotenv": 0.5,
     "prompt": 0,
     "ear_proof": 0.5,
+    "item_ledger": 0.5,
+    "marks": 0.5,
+    "sent_runs": 0.5,
+    "stale_watch": 0.5,
     "playout": 1,
     "telling": 1.5,
     "amends": 2,
@@ -45,7 +52,10 @@ FLOORS = {
     "greeting_protection": 2,
     "requester": 1,
     "function_calls": 1,
-    "answering": 3,
+    "inbound": 2,
+    "responses": 0,
+    "call_life": 2.75,
+    "answering": 3,  # on top of call_life, which it extends
     "tool_talk": 3.25,  # on top of answering, which it extends
     "heard_talk": 3.4,  # on top of tool_talk, which it extends
     "kept_talk": 3.45,  # on top of heard_talk, which it extends

@@ -174,7 +174,7 @@ def test_a_ring_that_keeps_flushed_audio_is_counted() -> None:
         while playout.next_message(0) is not None:
             frames += 1
         assert (frames > 0) is is_broken
-        assert playout.stale_frames_sent == frames
+        assert playout.stale.frames_sent == frames
         sent[is_broken] = frames
     assert sent[True] >= 5
 
@@ -201,7 +201,7 @@ def test_an_answer_that_outlives_its_interruption_is_counted(
         assert [one.outcome for one in line.decisions] == ["committed"]
         line.says("r1", audio(1000, seed=2))
         line.run(1500)
-        counts, stale = line.call.counts, line.call.playout.stale_frames_sent
+        counts, stale = line.call.counts, line.call.playout.stale.frames_sent
         if is_broken:
             assert (stale, counts.stale_bytes_dropped) == (50, 0)
         else:

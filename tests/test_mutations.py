@@ -60,7 +60,7 @@ MUTATIONS = (
     Mutation(
         "frames_hold_what_came",
         Playout.next_message,
-        "ring.next_message(not self._is_last_open)",
+        "ring.next_message(not self.items.is_last_open)",
         "ring.next_message(True)",
         {"times_real_time": 1},
     ),
@@ -118,8 +118,8 @@ MUTATIONS = (
     Mutation(
         "nothing_is_refused",
         Call.ai_audio,
-        "if response_id not in self._responses:",
-        "if response_id not in self._responses or self.counts.ai_deltas % 20 == 0:",
+        "if response_id not in self.responses.live:",
+        "if response_id not in self.responses.live or self.counts.ai_deltas % 20 == 0:",
     ),
     Mutation(
         "truncate_is_true",

@@ -1,4 +1,4 @@
-"""The ledger and the clock: positions of what is queued, sent and heard."""
+"""The playout and its clock: positions of what is queued, sent and heard."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastbridge._clocks import CarrierClock
+from fastbridge._clocks import LAGS_KEPT, CarrierClock
 from fastbridge._ring import MulawRing, PagePool
 from fastbridge.mulaw import FRAME_BYTES, NS_PER_MS, bytes_of_ms
-from fastbridge.playout import BACK_UP_BYTES, ITEMS_MAX, LAGS_KEPT, MARKS_MAX, Item, Playout
+from fastbridge.playout import BACK_UP_BYTES, Playout
 from fastbridge.telling import Telling
 
 MS = NS_PER_MS
@@ -223,7 +223,7 @@ def test_stale_frames_of_a_long_message_are_counted_one_by_one() -> None:
     for response in ("old", "new"):
         one.end_audio(response)
     assert sizes(one, 0) == [60, 20]
-    assert one.stale_frames_sent == 2
+    assert one.stale.frames_sent == 2
 
 
 def test_marks_stand_behind_messages_of_any_size() -> None:
@@ -255,7 +255,7 @@ def test_an_echoed_mark_confirms_its_position() -> None:
     assert mark is not None
     assert one.heard_position(1 * MS) == 320
     assert one.mark_echoed(name, 2 * MS) is None
-    assert one.marks_unknown == 1
+    assert one.marks.unknown == 1
 
 
 def test_a_lost_mark_does_not_hold_up_the_ones_behind_it() -> None:
@@ -291,29 +291,6 @@ def test_a_stall_of_our_own_loop_is_no_jitter_of_the_carrier() -> None:
         assert (one.clock.jitter_ns < 100 * MS) is has_stood
 
 
-def test_marks_are_bounded() -> None:
-    """A carrier that never echoes costs 256 remembered marks and a counter, not memory."""
-    one = playout()
-    for number in range(MARKS_MAX + 5):
-        one.probe(number * MS)
-    assert one.marks_overflowed == 5
-
-
-def test_items_are_bounded() -> None:
-    """Fully heard items leave the ledger first; then the oldest."""
-    one = playout()
-    for number in range(ITEMS_MAX + 50):
-        put(one, f"i{number}", 8)
-    assert len(one.item_ids) <= ITEMS_MAX + 1
-    assert "i0" not in one.item_ids
-    quick = playout()
-    for number in range(ITEMS_MAX + 1):
-        put(quick, f"i{number}", 160)
-        send_all(quick, number * 100 * MS)
-        quick.heard_position(number * 100 * MS)
-    assert len(quick.item_ids) < 10
-
-
 def test_who_is_at_the_ear_and_who_was_sent_last() -> None:
     """Positions name the response whose byte comes next, and the one sent last."""
     one = playout()
@@ -327,23 +304,6 @@ def test_who_is_at_the_ear_and_who_was_sent_last() -> None:
     assert one.response_at_ear(1000 * MS) == ""
     assert one.item_heard_bytes("i", 1000 * MS) == 320
     assert one.item_heard_bytes("nobody", 0) == 0
-
-
-def test_an_item_counts_only_its_own_bytes() -> None:
-    """Two items that alternate in the ring keep their own accounts."""
-    item = Item("i", "r")
-    item.extend(0, 100)
-    item.extend(300, 400)
-    item.extend(400, 450)
-    assert item.spans == [(0, 100), (300, 450)]
-    assert [item.bytes_before(at) for at in (0, 50, 200, 310, 450, 999)] == [
-        0,
-        50,
-        100,
-        110,
-        250,
-        250,
-    ]
 
 
 def test_a_flush_reports_what_was_heard_of_each_item() -> None:

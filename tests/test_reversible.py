@@ -160,7 +160,7 @@ def test_marks_that_crossed_the_clear_count_up_to_the_clock() -> None:
     line.run(250)
     refined = line.call.playout.heard_position(line.now_ns)
     assert frozen <= refined <= len(line.heard)
-    assert line.call.playout.marks_ignored > 0
+    assert line.call.playout.marks.ignored > 0
 
 
 def test_a_sound_in_between_waits_for_a_verdict_then_the_setting_decides() -> None:

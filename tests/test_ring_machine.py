@@ -193,7 +193,7 @@ OBSERVERS = (
 
 
 class FixedMachine(RingMachine):
-    """The card's ring: 150 frames and 50 of history."""
+    """The ring a call has: 150 frames and 50 of history."""
 
     def __init__(self) -> None:
         super().__init__()

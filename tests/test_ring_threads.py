@@ -121,8 +121,13 @@ def build_for(python: str, folder: Path) -> None:
     )
 
 
-def test_the_ring_without_a_gil(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Declared free-threading compatible; where such an interpreter is, three threads prove it."""
+def test_three_threads_on_a_ring_built_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Built for an interpreter without a GIL where there is one, else for this one: it says which.
+
+    Without one this proves the build and three threads under a GIL, and nothing of free threading.
+    """
     directives = (SOURCE / "_ring.pyx").read_text().splitlines()[:3]
     assert any("freethreading_compatible=True" in line for line in directives)
     python = free_threaded()

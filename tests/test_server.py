@@ -19,12 +19,13 @@ from twilio.request_validator import RequestValidator
 from driver import HEX, audio
 from fastbridge import preflight
 from fastbridge.bridge import Bridge
-from fastbridge.config import ConfigError, Settings
+from fastbridge.config import Settings
 from fastbridge.journal import Journal
 from fastbridge.listening import Counters
 from fastbridge.metrics import HEARD, KEPT, Collector
 from fastbridge.pacing import Heartbeat
 from fastbridge.server import Front, Listener
+from fastbridge.setting_rules import ConfigError
 from fastbridge.totals import Totals
 from fastbridge.wire.twilio import TwilioStream
 from rigs import Phone, Rig, RudeAi, bridge, settings_for
@@ -515,3 +516,36 @@ def test_a_detector_that_is_not_installed_is_a_clear_line(monkeypatch: pytest.Mo
         preflight.check(Settings(detector="silero"))
     assert "install fastbridge again, or set FASTBRIDGE_DETECTOR to auto" in str(caught.value)
     preflight.check(Settings(detector="auto"))
+
+
+# Waits until the server is ready, then tells what the collector leaves alone and what it looks at.
+SERVED = """
+import asyncio, gc, os, signal
+from fastbridge import server
+from fastbridge.config import Settings
+
+async def main():
+    serving = asyncio.create_task(server.serve(Settings(port=0)))
+    while not gc.get_freeze_count() and not serving.done():
+        await asyncio.sleep(0.01)
+    print(gc.get_freeze_count(), len(gc.get_objects()))
+    os.kill(os.getpid(), signal.SIGTERM)
+    await serving
+
+asyncio.run(main())
+"""
+
+
+def test_the_collector_does_not_look_through_what_a_server_has_loaded() -> None:
+    """A full look would hold up every call for a tenth of a second."""
+    ran = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", SERVED],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=os.environ | {"OPENAI_API_KEY": "k", "FASTBRIDGE_DETECTOR": "server"},
+    )
+    left, looked_at = map(int, ran.stdout.split())
+    assert left > 50_000
+    assert looked_at < 5_000

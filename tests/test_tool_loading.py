@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fastbridge import cli
-from fastbridge.config import ConfigError, Settings
+from fastbridge.config import Settings
+from fastbridge.setting_rules import ConfigError
 from fastbridge.tool_loading import load_tools
 from fastbridge.tools import ToolBox
 

@@ -17,8 +17,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from driver import Line, audio
-from fastbridge.config import ConfigError, Settings
+from fastbridge.config import Settings
 from fastbridge.events import BargeInDecided
+from fastbridge.setting_rules import ConfigError
 from fastbridge.tools import ToolBox
 from fastbridge.tracing import OPEN_MAX, Traces
 from rigs import RudeAi, bridge, settings_for

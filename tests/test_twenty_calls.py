@@ -92,11 +92,11 @@ class Evening:
         found = self.watched[bridge.call.call_sid]
         found.answers.look(bridge, now_ns)
         if not bridge.call.has_ended:
-            made = next(iter(bridge.call._responses), "")
+            made = next(iter(bridge.call.responses.live), "")
             found.at_ear = bridge.call.playout.response_at_ear(now_ns) or made
-        found.responses |= set(bridge.call._labels)
+        found.responses |= set(bridge.call.responses.labels)
         found.fills.append(bridge.ring.window_frames_filled)
-        ledger = bridge.call.playout._items
+        ledger = bridge.call.playout.items.items
         found.items |= {name: item.response_id for name, item in ledger.items()}
 
     def observe(self, bridge: Bridge, command: Command, _: int) -> None:

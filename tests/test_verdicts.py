@@ -412,12 +412,12 @@ def test_a_bad_greeting_protection_is_refused_and_the_setting_used(value: str) -
 def test_what_was_said_during_a_protected_greeting_is_not_lost() -> None:
     """The AI hears every frame of it, its turn is kept, and it is answered after the greeting."""
     line = greeted("played")
-    heard_before = line.call.input_clock.appended_bytes
+    heard_before = line.call.inbound.clock.appended_bytes
     line.caller_starts()
     line.run(700)
     line.caller_stops()
     line.tell(InputCommitted("item_c"))
-    assert line.call.input_clock.appended_bytes - heard_before == 700 * 8
+    assert line.call.inbound.clock.appended_bytes - heard_before == 700 * 8
     assert line.of(DeleteItem) == []
     assert [one.turn for one in line.of(RequestResponse)] == [0, 1]
     line.answers("r2", audio(1000, seed=2))

@@ -49,7 +49,7 @@ class Utterance:
 
     @property
     def duration_class(self) -> str:
-        """Return the class of the issue's targets."""
+        """Return the class by which targets are set."""
         if self.sound_ms < 250:
             return "<250"
         return "250-700" if self.sound_ms <= 700 else ">700"

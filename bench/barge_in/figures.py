@@ -16,6 +16,8 @@ REPORT_MS: Final = 2_200
 """A verdict belongs to a sound when it falls at most this long after its end."""
 RANKS: Final = ("committed", "resumed", "withdrawn", "ignored")
 CLASSES: Final = ("<250", "250-700", ">700")
+# The bridge's marks are so far apart: a resume goes back to what the latest one proved.
+MARK_SPACING_MS: Final = 60
 
 
 def quantiles(values: Iterable[float]) -> str:
@@ -228,6 +230,10 @@ class Report:
         missed = sum(row.missed[0] for row in delays.values())
         of = sum(row.missed[1] for row in delays.values())
         yield "missed interruptions over 700 ms", "0", f"{missed} of {of}", missed == 0
+        short = self.tables.get("short", {}).values()
+        words = [v for row in short if "word" in row.name for v in self.played(row, ">700")]
+        missed = sum(v.outcome != "committed" for v in words)
+        yield "missed words over 700 ms", "0", f"{missed} of {len(words)}", missed == 0
         for row in self.tables.get("false", {}).values():
             rate = row.rate(row.stray_holds + row.stray_commits)
             yield f"false holds, {row.name}", "at most 1 a minute", f"{rate:.1f}", rate <= 1
@@ -237,20 +243,19 @@ class Report:
             most = 1 if "300 ms" in row.name else 0
             rate = row.rate(row.stray_commits)
             yield f"commits, {row.name}", f"at most {most} a minute", f"{rate:.1f}", rate <= most
-        tiny = [
-            v for row in self.tables.get("short", {}).values() for v in self.played(row, "<250")
-        ]
+        tiny = [v for row in short for v in self.played(row, "<250")]
         ended = sum(v.outcome == "committed" for v in tiny)
         yield "commits on sounds under 250 ms", "0", f"{ended} of {len(tiny)}", ended == 0
         yield "audio lost by resume", "0 bytes", str(self.lost_bytes), self.lost_bytes == 0
-        most_ms = 120 + 100 + ONE_WAY_MS
+        most_ms = 120 + MARK_SPACING_MS + ONE_WAY_MS
         repeated = p95(self.repeated_ms)
         yield "repeated at resume, p95", f"{most_ms} ms", f"{repeated:.0f} ms", repeated <= most_ms
         beyond = sum(short < 0 for short in self.short_ms)
         yield "truncates beyond the ear", "0", f"{beyond} of {len(self.short_ms)}", beyond == 0
-        short = p95(self.short_ms)
+        behind = p95(self.short_ms)
         most_ms = 60 + ONE_WAY_MS
-        yield "truncate short of the ear, p95", f"{most_ms} ms", f"{short:.0f} ms", short <= most_ms
+        is_met = behind <= most_ms
+        yield "truncate short of the ear, p95", f"{most_ms} ms", f"{behind:.0f} ms", is_met
 
 
 def short_cells(some: list[Verdict]) -> str:

@@ -19,7 +19,7 @@ from bench.barge_in.detectors import to_mulaw
 from bench.barge_in.figures import Report
 from bench.barge_in.virtual_call import VirtualCall, run
 
-from fastbridge.config import load
+from fastbridge.setting_loading import load
 from fastbridge.silero import Silero
 
 

@@ -23,7 +23,8 @@ from bench.barge_in.truth import Tag, Truth
 
 from fastbridge import events, mulaw
 from fastbridge._ring import MulawRing, PagePool, measure_base64
-from fastbridge.call import Call, history_frames
+from fastbridge.call import Call
+from fastbridge.call_life import history_frames
 from fastbridge.config import Settings
 from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear
 from fastbridge.listening.engine import Listening

@@ -7,7 +7,7 @@ cdef enum:
     ANCHORS = 64
     # A mark every 60 ms: the echoes of 1.6 s.
     LAGS = 26
-    ARRIVALS = 1024
+    ARRIVALS = 512
     BLOCKS = 8
     LEVELS = 16
 
@@ -37,7 +37,9 @@ cdef class CarrierClock:
 cdef class InputClock:
     cdef readonly int64_t appended_bytes
     cdef int64_t[ARRIVALS] _steps
-    cdef int64_t _used, _known, _last_end, _last_ns
+    cdef int64_t _used, _known, _last_end, _last_ns, _earliest, _earliest_at
+    cdef inline void _weigh(self, int64_t earliness_ns) noexcept
+    cdef void _find_earliest(self) noexcept
 
     cpdef void append(self, int64_t count, int64_t arrived_ns) noexcept
     cpdef void withdraw(self, int64_t count) noexcept

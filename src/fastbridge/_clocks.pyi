@@ -8,7 +8,7 @@ ANCHORS_KEPT: Final[int]
 """Talkspurts and clears the carrier's clock remembers."""
 LAGS_KEPT: Final[int]
 ARRIVALS_KEPT: Final[int]
-"""Arrival times of the last caller frames: 1,024 messages are about 20 s at 20 ms each."""
+"""Arrival times of the last caller frames: 512 messages are about 10 s at 20 ms each."""
 NOISE_BLOCKS: Final[int]
 NOISE_BLOCK_MS: Final[int]
 LEVELS_KEPT: Final[int]

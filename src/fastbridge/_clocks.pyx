@@ -25,6 +25,7 @@ cdef enum:
     COUNT_BITS = 24
     COUNT_SPAN = 1 << 24
     COUNT_SIGN = 1 << 23
+    UNKNOWN = -1
 
 # A pause of over nine minutes is taken for nine: no carrier's silence is waited for that long.
 cdef int64_t STEP_NS_MAX = (<int64_t>1 << 39) - 1
@@ -136,20 +137,45 @@ cdef class InputClock:
     """The map from the AI's input clock (bytes appended) to when the caller's audio arrived.
 
     An append is one word: 40 bits of how long after the one before, 24 of how many bytes; walked
-    from the newest back. Two of these are in every call: 8 KiB each instead of 16.
+    from the newest back. Two of these are in every call: 4 KiB each, of ten seconds.
+
+    Of the latest arrivals the earliest, measured by the audio before it, is kept (`_earliest`, the
+    nanoseconds of that audio minus its arrival): it is asked for every frame.
     """
+
+    def __init__(self):
+        self._earliest_at = UNKNOWN
 
     cpdef void append(self, int64_t count, int64_t arrived_ns) noexcept:
         """Book `count` bytes appended to the AI's input, which arrived at a time."""
         cdef int64_t since_ns = arrived_ns - self._last_ns
         since_ns = max(min(since_ns, STEP_NS_MAX), -STEP_NS_MAX)
         self.appended_bytes += count
+        if self._earliest_at != UNKNOWN:
+            self._weigh(self.appended_bytes * NS_PER_BYTE - arrived_ns)
         count = self.appended_bytes - self._last_end
         self._steps[self._used % ARRIVALS] = since_ns * COUNT_SPAN + (count & (COUNT_SPAN - 1))
         self._used += 1
         self._known = min(self._known + 1, <int64_t>ARRIVALS)
         self._last_end = self.appended_bytes
         self._last_ns = arrived_ns
+
+    cdef inline void _weigh(self, int64_t earliness_ns) noexcept:
+        if earliness_ns >= self._earliest:
+            self._earliest = earliness_ns
+            self._earliest_at = self._used
+
+    cdef void _find_earliest(self) noexcept:
+        cdef int64_t back, step, end = self._last_end, at_ns = self._last_ns
+        self._earliest = end * NS_PER_BYTE - at_ns
+        self._earliest_at = self._used - 1
+        for back in range(1, min(self._known, <int64_t>DUE_ARRIVALS) + 1):
+            if end * NS_PER_BYTE - at_ns > self._earliest:
+                self._earliest = end * NS_PER_BYTE - at_ns
+                self._earliest_at = self._used - back
+            step = self._steps[(self._used - back) % ARRIVALS]
+            end -= _count_of(step)
+            at_ns -= _since_of(step)
 
     cpdef void withdraw(self, int64_t count) noexcept:
         """Take back the latest append: the AI's socket refused it, its clock did not move."""
@@ -161,6 +187,7 @@ cdef class InputClock:
             step = self._steps[self._used % ARRIVALS]
             self._last_end -= _count_of(step)
             self._last_ns -= _since_of(step)
+            self._earliest_at = UNKNOWN
 
     cpdef int64_t arrival_ns(self, int64_t input_bytes, int64_t now_ns) noexcept:
         """Return when the byte with this index of the AI's input reached the bridge."""
@@ -178,14 +205,11 @@ cdef class InputClock:
 
     cpdef int64_t due_bytes(self, int64_t now_ns) noexcept:
         """Return how far the caller's audio is by now, by the earliest of the latest arrivals."""
-        cdef int64_t back, step, end = self._last_end, at_ns = self._last_ns
-        cdef int64_t due = self.appended_bytes
-        for back in range(1, min(self._known, <int64_t>DUE_ARRIVALS) + 1):
-            step = self._steps[(self._used - back) % ARRIVALS]
-            due = max(due, end + (now_ns - at_ns) // NS_PER_BYTE)
-            end -= _count_of(step)
-            at_ns -= _since_of(step)
-        return due
+        if not self._known:
+            return self.appended_bytes
+        if self._earliest_at == UNKNOWN or self._used - self._earliest_at > DUE_ARRIVALS:
+            self._find_earliest()
+        return max(self.appended_bytes, (now_ns + self._earliest) // NS_PER_BYTE)
 
 
 cdef class Levels:

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 from urllib.parse import ParseResult, parse_qs, urlparse, urlsplit
 
-from fastbridge.config import ConfigError, Problem, Settings
+from fastbridge.config import Settings
+from fastbridge.setting_rules import ConfigError, Problem
 
 logger = logging.getLogger(__name__)
 

@@ -2,30 +2,22 @@
 
 from libc.stdint cimport int64_t
 
-from fastbridge._clocks cimport InputClock
-from fastbridge.counters cimport CallCounters
-from fastbridge.doors cimport Doors
-from fastbridge.playout cimport Playout
+from fastbridge.call_life cimport CallLife
+from fastbridge.inbound cimport Inbound
 from fastbridge.requester cimport Requester
+from fastbridge.responses cimport Responses
 
 
-cdef class Answering(Doors):
-    cdef public object settings, wait
-    cdef public CallCounters counts
-    cdef public Playout playout
-    cdef public InputClock input_clock
+cdef class Answering(CallLife):
+    cdef public object wait
+    cdef public Inbound inbound
     cdef public Requester requester
-    cdef public str stream_sid, call_sid, end_reason
-    cdef public bint greeting_sent, user_has_spoken, is_ready, is_echo_cancelled
-    cdef public int64_t owed_bytes, unpaid_bytes
+    cdef public Responses responses
+    cdef public bint greeting_sent, user_has_spoken, is_echo_cancelled
     cdef public int64_t _answer_patience_ns, _retries, _again_due_ns, _greeting_began_ns
-    cdef public int64_t _ready_deadline_ns, _paid_bytes, _paid_own_bytes, _start_deadline_ns
-    cdef public int64_t _end_deadline_ns, _watchdog_ns, _last_audio_ns, _drain_deadline_ns
-    cdef public bint _is_output_unasked, _is_carrier_open, _is_ai_open
-    cdef public list _commands
-    cdef public dict _responses, _labels, _doors
-    cdef public object _finished, _dead, _amends, _with_audio, _early
-    cdef public str _greeting_id, _closing
+    cdef public bint _is_output_unasked
+    cdef public object _amends
+    cdef public str _greeting_id
 
     cpdef bint is_ai_speaking(self, int64_t now_ns) except -1
     cpdef object state(self, int64_t now_ns)
@@ -34,9 +26,6 @@ cdef class Answering(Doors):
     cpdef object ai_audio(self, response_id, item_id, delta, int64_t now_ns)
     cpdef object next_message(self, int64_t now_ns)
     cpdef object take_mark(self)
-    cpdef object handle(self, event, int64_t now_ns)
-    cpdef bint has_commands(self) except -1
-    cpdef list take_commands(self)
     cpdef object tick(self, int64_t now_ns)
     cpdef object _tick_sound(self, int64_t now_ns)
     cpdef bint _keep_back(self, payload, int64_t count, int64_t now_ns) except -1

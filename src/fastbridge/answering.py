@@ -1,25 +1,21 @@
 """The AI's answers in a call: asked for, queued, sent, heard, ended; without the interruptions.
 
-The contract: after every call into a `Call`, perform `take_commands()` before the next. Audio goes
-by argument and return value; control goes by event and command objects. `next_message(now_ns)` is
-also the timer: each deadline of a call is a comparison with `now_ns`.
+`call_life` below it knows when a call begins and ends, `inbound` what of the caller went to the AI,
+`responses` which answers live, and `requester` who may ask for one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from fastbridge._clocks import InputClock
 from fastbridge._ring import FULL, STALE, MulawRing, inspect_base64
 from fastbridge.amends import Amends
 from fastbridge.answer_wait import AnswerWait
-from fastbridge.caller_delay import Leaving, silence_pieces
+from fastbridge.call_life import NEVER_NS, NS_PER_S, CallLife
+from fastbridge.caller_delay import Leaving
 from fastbridge.config import Settings
-from fastbridge.counters import CallCounters
-from fastbridge.doors import Doors
-from fastbridge.early_audio import EarlyAudio, Kept
+from fastbridge.early_audio import Kept
 from fastbridge.events import (
     AiErrored,
     AiLost,
@@ -27,43 +23,27 @@ from fastbridge.events import (
     AudioEnded,
     CancelResponse,
     CarrierStarted,
-    CarrierStopped,
-    CloseAi,
-    CloseCarrier,
     Command,
     ConfigureAi,
-    ConnectAi,
     DeleteItem,
-    DigitPressed,
-    Event,
     ItemAdded,
     ItemTruncated,
-    Noted,
     RequestResponse,
     ResponseCreated,
     ResponseEnded,
-    SendMark,
     SessionCreated,
     SessionUpdated,
     TruncateItem,
 )
-from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, NS_PER_MS, bytes_of_ms, ms_of_bytes, ns_of_bytes
-from fastbridge.playout import Playout
+from fastbridge.inbound import Inbound
+from fastbridge.mulaw import FRAME_BYTES, bytes_of_ms, ms_of_bytes
 from fastbridge.requester import AI_TALK, GREETING, Ask, Requester, Slot
+from fastbridge.responses import Responses
 from fastbridge.talk import State
 
-NS_PER_S: Final = 1_000 * NS_PER_MS
-NEVER_NS: Final = 1 << 62
-RESPONSES_KEPT: Final = 64
 PCMU: Final = "audio/pcmu"
-# Beyond the time to connect, the AI may take this long to grant the session.
-SESSION_PATIENCE_S: Final = 10.0
 RETRIES_MAX: Final = 1
-# So much silence at most stands for caller audio that the AI's socket refused.
-OWED_BYTES_MAX: Final = bytes_of_ms(10_000)
 TURN_DIGITS_MAX: Final = 9
-# What is left to be heard is played before a close, and this much longer waited for its mark.
-DRAIN_GRACE_NS: Final = 2 * NS_PER_S
 BENIGN_AI_ERRORS: Final = frozenset(
     {
         "response_cancel_not_active",
@@ -82,50 +62,18 @@ def _turn_of(text: str) -> int | None:
     return int(text) if is_number else None
 
 
-def history_frames(lead_ms: int) -> int:
-    """Return how many sent frames a ring must keep for a resume that is never clipped.
-
-    The lead, a round trip of up to 600 ms, and the way back to a quiet frame; at least 1 s.
-    """
-    return max(50, (lead_ms + 600 + 120) // FRAME_MS + 1)
-
-
-class Answering(Doors):
-    """A call without interruptions: both sides' lives, the caller's audio, the AI's answers.
-
-    Args:
-        settings: what is allowed and how long; the call reads it, never changes it.
-        ring: the ring this call owns.
-        now_ns: when the carrier's socket was accepted (monotonic nanoseconds).
-    """
+class Answering(CallLife):
+    """A call without interruptions: the caller's audio, the AI's answers."""
 
     def __init__(self, settings: Settings, ring: MulawRing, now_ns: int) -> None:
-        self.settings = settings
-        self.playout = Playout(
-            ring,
-            lead_ms=settings.lead_ms,
-            now_ns=now_ns,
-            history_frames=history_frames(settings.lead_ms),
-            message_frames=settings.message_ms // FRAME_MS,
-        )
-        self.input_clock = InputClock()
+        super().__init__(settings, ring, now_ns)
+        self.inbound = Inbound(bytes_of_ms(settings.caller_hold_ms_max))
         self._answer_patience_ns = int(settings.answer_patience_s * NS_PER_S)
         self.requester = Requester(self._answer_patience_ns)
-        self.counts = CallCounters()
-        self.stream_sid = ""
-        self.call_sid = ""
+        self.responses = Responses()
         self.greeting_sent = False
         self.user_has_spoken = False
-        self.is_ready = False
-        self.end_reason = ""
-        self._commands: list[Command] = []
-        # Responses that still generate, with their labels; the finished and the dead by id.
-        self._responses: dict[str, str] = {}
-        self._finished: deque[str] = deque(maxlen=RESPONSES_KEPT)
-        self._dead: deque[str] = deque(maxlen=RESPONSES_KEPT)
-        self._labels: dict[str, str] = {}
         self._amends = Amends()
-        self._with_audio: deque[str] = deque(maxlen=8)
         self._retries = 0
         # When a request that the AI refused is made again.
         self._again_due_ns = NEVER_NS
@@ -133,29 +81,10 @@ class Answering(Doors):
         self._is_output_unasked = False
         self._greeting_id = ""
         self._greeting_began_ns = 0
-        self._ready_deadline_ns = NEVER_NS
         # An echo canceller works for this call: what may be echo waits for it.
         self.is_echo_cancelled = False
-        self._early = EarlyAudio(bytes_of_ms(settings.caller_hold_ms_max))
-        # Silence owed for audio the AI's socket refused; what is beyond the most is never paid.
-        self.owed_bytes = 0
-        self.unpaid_bytes = 0
-        # Of the latest audio that went with such silence: all of it, and the caller's own part.
-        self._paid_bytes = 0
-        self._paid_own_bytes = 0
         self.wait = AnswerWait()
-        self._is_carrier_open = True
-        self._is_ai_open = False
-        self._closing = ""
-        self._start_deadline_ns = now_ns + int(settings.start_timeout_s * NS_PER_S)
-        self._end_deadline_ns = now_ns + int(settings.call_seconds_max * NS_PER_S)
-        self._watchdog_ns = int(settings.carrier_silence_s * NS_PER_S)
-        self._last_audio_ns = now_ns
-        self._drain_deadline_ns = NEVER_NS
-        self._doors: dict[type, Callable[[Any, int], None]] = {
-            CarrierStarted: self._on_carrier_started,
-            DigitPressed: self._on_digit,
-            CarrierStopped: self._on_carrier_stopped,
+        self._doors |= {
             SessionCreated: self._on_session_created,
             SessionUpdated: self._on_session_updated,
             ResponseCreated: self._on_response_created,
@@ -180,7 +109,7 @@ class Answering(Doors):
     @property
     def is_ai_generating(self) -> bool:
         """Say whether a live response is still being made."""
-        return bool(self._responses)
+        return bool(self.responses.live)
 
     def state(self, now_ns: int) -> State:
         """Return where the AI's answer is: silent, pending, playing or held."""
@@ -195,39 +124,15 @@ class Answering(Doors):
         """Say whether AI audio reaches the ear now."""
         return self.playout.is_audible(now_ns)
 
-    @property
-    def early_bytes(self) -> int:
-        """Return how much caller audio waits for the AI to be ready."""
-        return self._early.held_bytes
-
-    @property
-    def generation(self) -> int:
-        """Return how many barge-ins were committed."""
-        return self.playout.generation
-
     def label(self, now_ns: int) -> str:
         """Return the label of the answer at the ear: GREETING for the greeting, else AI_TALK.
 
         With nothing to be heard: that of the answer being made, or wanted.
         """
-        response_id = self.playout.response_at_ear(now_ns) or next(iter(self._responses), "")
+        response_id = self.playout.response_at_ear(now_ns) or next(iter(self.responses.live), "")
         if response_id:
-            return self._labels.get(response_id, AI_TALK)
+            return self.responses.labels.get(response_id, AI_TALK)
         return self.requester.label_of(self.requester.turn)
-
-    @property
-    def is_closing(self) -> bool:
-        """Say whether the call ends, or has ended: no further answer begins."""
-        return bool(self._closing)
-
-    @property
-    def has_ended(self) -> bool:
-        """Say whether both sides were told to close."""
-        return not self._is_carrier_open
-
-    def has_commands(self) -> bool:
-        """Say whether `take_commands` would return any."""
-        return bool(self._commands)
 
     # ----------------------------------------------------------------- audio doors
 
@@ -246,13 +151,12 @@ class Answering(Doors):
         if self.is_ready:
             if self.is_echo_cancelled and self._keep_back(payload, count, now_ns):
                 return False
-            if self.owed_bytes:
+            if self.inbound.owed_bytes:
                 self._append([Leaving(payload, count, now_ns)])
                 return False
-            self._paid_bytes = 0
-            self.input_clock.append(count, now_ns)
+            self.inbound.passes(count, now_ns)
             return True
-        self.counts.caller_bytes_held_out += self._early.keep(payload, count, now_ns)
+        self.counts.caller_bytes_held_out += self.inbound.keep(payload, count, now_ns)
         return False
 
     def append_refused(self, count: int) -> None:
@@ -261,17 +165,7 @@ class Answering(Doors):
         Silence of its length (10 s at most) goes to the AI before what comes next, so that its
         clock stays the caller's. Whoever tells of one refused piece tells of all behind it, too.
         """
-        self.input_clock.withdraw(count)
-        own = count
-        if self._paid_bytes:
-            own = min(count, self._paid_own_bytes)
-            self._paid_own_bytes -= own
-            self._paid_bytes -= count
-        self.counts.caller_bytes_dropped += own
-        self.owed_bytes += count
-        if self.owed_bytes > OWED_BYTES_MAX:
-            self.unpaid_bytes += self.owed_bytes - OWED_BYTES_MAX
-            self.owed_bytes = OWED_BYTES_MAX
+        self.counts.caller_bytes_dropped += self.inbound.refused(count)
 
     def ai_audio(self, response_id: str, item_id: str, delta: str, now_ns: int) -> None:
         """Take one audio delta (base64) of a response.
@@ -281,8 +175,8 @@ class Answering(Doors):
         """
         self.counts.ai_deltas += 1
         self.requester.heard_of(response_id, now_ns)
-        if response_id not in self._responses:
-            if response_id in self._dead or response_id in self._finished:
+        if response_id not in self.responses.live:
+            if self.responses.is_stale(response_id):
                 self.counts.stale_deltas_dropped += 1
                 self.counts.stale_bytes_dropped += max(inspect_base64(delta), 0)
             else:
@@ -301,13 +195,12 @@ class Answering(Doors):
             self.counts.stale_bytes_dropped += max(inspect_base64(delta), 0)
         else:
             self.counts.ai_bytes += written
-            if response_id not in self._with_audio:
-                self._with_audio.append(response_id)
+            self.responses.brought_audio(response_id)
 
     def _backlog_full(self, response_id: str, item_id: str) -> None:
         """Stop an answer that would not fit: what is queued of it is played, the rest refused."""
         self.counts.backlog_full += 1
-        received_ms = ms_of_bytes(self.playout.item_received_bytes(item_id))
+        received_ms = ms_of_bytes(self.playout.items.received_bytes(item_id))
         self._amends.shorten(response_id, item_id, received_ms)
         self._kill(response_id)
         self._commands.append(CancelResponse(response_id))
@@ -346,40 +239,10 @@ class Answering(Doors):
         """Return the mark that belongs right behind the message just returned, if any."""
         return self.playout.take_mark()
 
-    # ----------------------------------------------------------------- control doors
-
-    def handle(self, event: Event, now_ns: int) -> None:
-        """Take one event of either side."""
-        self._doors[type(event)](event, now_ns)
-
-    def take_commands(self) -> list[Command]:
-        """Return what must be done now, in order, and forget it."""
-        commands, self._commands = self._commands, []
-        return commands
-
-    def hang_up(self, reason: str, now_ns: int) -> None:
-        """Ask for the end: play what is queued, then close; bounded by its length plus 2 s."""
-        if self._closing:
-            return
-        self._closing = reason
-        self._set_drain_deadline(now_ns)
-        self._check_drained(now_ns)
-
-    def _set_drain_deadline(self, now_ns: int) -> None:
-        """Bound the drain by what is still to be heard, and the patience for its mark."""
-        remaining_ns = ns_of_bytes(self.playout.unheard_bytes(now_ns))
-        self._drain_deadline_ns = now_ns + remaining_ns + DRAIN_GRACE_NS
-
-    def _note(self, message: str, level: str = "info", *entries: tuple[str, object]) -> None:
-        self._commands.append(Noted(message, level, entries))
-
     # ----------------------------------------------------------------- what `Call` adds
 
     def _tick_sound(self, now_ns: int) -> None:
         """Run the deadlines of a caller's sound."""
-
-    def _forget_sound(self, now_ns: int) -> None:
-        """Stop judging a caller's sound."""
 
     def _is_caller_speaking(self, _now_ns: int) -> bool:
         """Say whether the caller's turn has begun and is not over."""
@@ -397,11 +260,6 @@ class Answering(Doors):
 
     # ----------------------------------------------------------------- what `ToolTalk` adds
 
-    @property
-    def _may_stay(self) -> bool:
-        """Say whether the call ends only because the AI said so, and the caller may object."""
-        return False
-
     def _run_calls(self, _event: ResponseEnded, _now_ns: int) -> bool:
         """Run the function calls of a response that is over; say whether it had any."""
         return False
@@ -418,16 +276,7 @@ class Answering(Doors):
         if self._closing:
             self._check_drained(now_ns)
             return
-        if not self.stream_sid and now_ns >= self._start_deadline_ns:
-            self._end("start_timeout", now_ns)
-        elif now_ns - self._last_audio_ns >= self._watchdog_ns and self.stream_sid:
-            self._end("carrier_silent", now_ns)
-        elif not self.is_ready and now_ns >= self._ready_deadline_ns:
-            self._note("the AI never granted the session", "error")
-            self._end("ai_session_timeout", now_ns)
-        elif now_ns >= self._end_deadline_ns:
-            self._note("the call reached its maximum duration", "warning")
-            self.hang_up("duration_max", now_ns)
+        self._check_deadlines(now_ns)
         if self._is_output_unasked:
             self._ask_for_outputs(now_ns)
         if now_ns >= self._again_due_ns:
@@ -438,49 +287,17 @@ class Answering(Doors):
         if slot is not None:
             self._request_lost(slot, now_ns)
 
-    def _check_drained(self, now_ns: int) -> None:
-        if not self._is_carrier_open:
-            return
-        if self._may_stay and self.playout.is_held:
-            # The caller may be speaking: the verdict says whether the call ends at all.
-            self._set_drain_deadline(now_ns)
-        elif not self.playout.is_playing(now_ns) or now_ns >= self._drain_deadline_ns:
-            self._end(self._closing, now_ns)
-
-    def _end(self, reason: str, now_ns: int) -> None:
-        """Close both sides, once."""
-        if not self._is_carrier_open:
-            return
-        self.end_reason = reason
-        self._is_carrier_open = False
-        self._closing = reason
-        self._forget_sound(now_ns)
-        self._responses.clear()
-        self.counts.flushed_bytes += self.playout.flush(now_ns)[0]
-        self._commands += [CloseCarrier(reason), CloseAi(reason)]
-
-    # ----------------------------------------------------------------- the carrier's events
+    # ----------------------------------------------------------------- beginning and end
 
     def _on_carrier_started(self, event: CarrierStarted, now_ns: int) -> None:
-        self.stream_sid = event.stream_sid
-        self.call_sid = event.call_sid
-        if self.has_ended:
-            return
-        self._last_audio_ns = now_ns
-        if self.settings.greeting:
+        super()._on_carrier_started(event, now_ns)
+        if self.settings.greeting and not self.has_ended:
             self.wait.begin("greeting", now_ns, now_ns)
-        self._is_ai_open = True
-        patience_s = self.settings.ai_connect_timeout_s + SESSION_PATIENCE_S
-        self._ready_deadline_ns = now_ns + int(patience_s * NS_PER_S)
-        self._commands += [SendMark(self.playout.probe(now_ns)), ConnectAi()]
 
-    def _on_digit(self, _: DigitPressed, __: int) -> None:
-        self.counts.digits += 1
-        # Not which one: callers type card numbers.
-        self._note("digit pressed")
-
-    def _on_carrier_stopped(self, event: CarrierStopped, now_ns: int) -> None:
-        self._end(event.reason, now_ns)
+    def _forget_talk(self, now_ns: int) -> None:
+        """No response of an ended call is live."""
+        super()._forget_talk(now_ns)
+        self.responses.live.clear()
 
     # ----------------------------------------------------------------- the AI's session
 
@@ -502,34 +319,17 @@ class Answering(Doors):
         if self.is_ready:
             return
         self.is_ready = True
-        self._release_early()
+        self._append(self.inbound.release())
         if self.settings.greeting:
             words = (
                 f"Greet the caller now. Say exactly this and then wait: {self.settings.greeting}"
             )
             self._request(Ask(GREETING, words), now_ns)
 
-    def _release_early(self) -> None:
-        self._append(self._early.release())
-
     def _append(self, pieces: Sequence[Kept | Leaving]) -> None:
-        """Give audio that waited to the AI, in order, each with the time of its arrival.
-
-        Silence that is owed for refused audio goes before it.
-        """
-        if not pieces:
-            return
-        self._paid_bytes = 0
-        if self.owed_bytes:
-            first = pieces[0]
-            until_ns = first.arrived_ns - ns_of_bytes(first.length_bytes)
-            self._paid_own_bytes = sum(one.length_bytes for one in pieces)
-            self._paid_bytes = self._paid_own_bytes + self.owed_bytes
-            pieces = [*silence_pieces(self.owed_bytes, until_ns), *pieces]
-            self.owed_bytes = 0
-        for one in pieces:
-            self.input_clock.append(one.length_bytes, one.arrived_ns)
-        self._commands.append(AppendCallerAudio(tuple(one.payload for one in pieces)))
+        """Give audio that waited to the AI, in order, each with the time of its arrival."""
+        if pieces:
+            self._commands.append(AppendCallerAudio(self.inbound.leaves(pieces)))
 
     def _request(self, wish: Ask, now_ns: int) -> None:
         if not self._closing:
@@ -551,9 +351,9 @@ class Answering(Doors):
         if not self._is_ai_open:
             return
         self._is_ai_open = False
-        for response_id in self._responses:
+        for response_id in self.responses.live:
             self.playout.end_audio(response_id)
-        self._responses.clear()
+        self.responses.live.clear()
         if self._is_carrier_open:
             reason = "ai_refused" if event.refused else "ai_lost"
             self._note("the AI leg is gone", "error", ("reason", event.reason))
@@ -600,8 +400,7 @@ class Answering(Doors):
     # ----------------------------------------------------------------- responses
 
     def _on_response_created(self, event: ResponseCreated, now_ns: int) -> None:
-        known = (*self._finished, *self._dead, *self._responses)
-        if event.response_id in known:
+        if self.responses.is_known(event.response_id):
             self.counts.responses_repeated += 1
             return
         self.counts.responses += 1
@@ -613,25 +412,19 @@ class Answering(Doors):
         label = self.requester.label_of(event.turn)
         if label == GREETING:
             self._greeting_id = event.response_id
-        self._responses[event.response_id] = label
-        self._labels[event.response_id] = label
-        if len(self._labels) > RESPONSES_KEPT:
-            del self._labels[next(iter(self._labels))]
+        self.responses.begin(event.response_id, label)
         self._note("response begins", "info", ("response_id", event.response_id), ("label", label))
 
     def _kill(self, response_id: str) -> None:
         """Refuse everything else of a response, by id, until its end."""
-        self._responses.pop(response_id, None)
-        if response_id not in self._dead:
-            self._dead.append(response_id)
+        self.responses.kill(response_id)
         self._amends.refuse(response_id)
         self.playout.end_audio(response_id)
 
     def _on_item_added(self, event: ItemAdded, now_ns: int) -> None:
         if event.kind != "message":  # of a message only the audio is heard
             self.requester.heard_of(event.response_id, now_ns)
-        is_known = event.response_id in self._responses or event.response_id in self._dead
-        if event.kind == "message" and is_known:
+        if event.kind == "message" and self.responses.is_unfinished(event.response_id):
             self._amends.item_added(event.response_id, event.item_id)
 
     def _on_audio_ended(self, event: AudioEnded, _: int) -> None:
@@ -639,12 +432,12 @@ class Answering(Doors):
 
     def _on_response_ended(self, event: ResponseEnded, now_ns: int) -> None:
         self.playout.end_audio(event.response_id)
-        label = self._responses.pop(event.response_id, None)
+        label = self.responses.end(event.response_id)
         if label is not None:
-            self._finished.append(event.response_id)
             self._note("response is complete", "info", ("label", label), ("status", event.status))
         has_calls = self._run_calls(event, now_ns)
-        if event.status == "completed" and (has_calls or event.response_id in self._with_audio):
+        has_audio = self.responses.has_audio(event.response_id)
+        if event.status == "completed" and (has_calls or has_audio):
             self._retries = 0
         elif event.status == "completed" and label is not None:
             self.counts.responses_empty += 1
@@ -664,7 +457,7 @@ class Answering(Doors):
 
     def _retry(self, response_id: str, label: str | None, now_ns: int) -> None:
         """Ask once more for an answer that ended without a word."""
-        if label is not None and response_id not in self._with_audio:
+        if label is not None and not self.responses.has_audio(response_id):
             self._ask_again(now_ns)
 
     def _request_lost(self, slot: Slot, now_ns: int) -> None:

@@ -23,7 +23,8 @@ from typing import Any, Final, Protocol
 from fastbridge._clocks import CallerGaps
 from fastbridge._ring import MulawRing, PagePool, inspect_base64
 from fastbridge._scan import scan_delta
-from fastbridge.call import Call, history_frames
+from fastbridge.call import Call
+from fastbridge.call_life import history_frames
 from fastbridge.call_log import CallLog
 from fastbridge.call_summary import summary_fields
 from fastbridge.config import Settings

@@ -15,8 +15,8 @@ from typing import Final
 
 from fastbridge._clocks import Levels
 from fastbridge._ring import MulawRing
-from fastbridge.answering import NEVER_NS, history_frames
 from fastbridge.barge_in import Judge
+from fastbridge.call_life import NEVER_NS
 from fastbridge.config import Settings
 from fastbridge.echo_guard import EchoGuard
 from fastbridge.events import (
@@ -45,8 +45,6 @@ from fastbridge.requester import AI_TALK, GREETING, Ask
 from fastbridge.speech import SileroRules, Spurt, Stage
 from fastbridge.talk import Act, Candidate, End, State
 from fastbridge.telling import Telling
-
-__all__ = ["Call", "history_frames"]
 
 # After a commit by our own ears the AI must end the caller's turn: so long after the sound's end,
 # and so much longer while it goes on.
@@ -145,7 +143,8 @@ class Call(KeptTalk):
         """Say whether the caller's turn has begun: heard by the AI, or by us and not yet by it."""
         return now_ns < self._heard_until_ns or self._turn_due_ns != NEVER_NS
 
-    def _forget_sound(self, now_ns: int) -> None:
+    def _forget_talk(self, now_ns: int) -> None:
+        super()._forget_talk(now_ns)
         self._telling = None
         self.judge.close(now_ns, was_noise=False)
 
@@ -209,7 +208,7 @@ class Call(KeptTalk):
         is_cut = abs(event.audio_start_ms - self._turn_end_ms) < FRAME_MS
         padding_ms = 0 if is_cut else self._padding_ms
         input_bytes = bytes_of_ms(max(event.audio_start_ms, 0) + padding_ms)
-        onset_ns = self.input_clock.arrival_ns(input_bytes, now_ns)
+        onset_ns = self.inbound.clock.arrival_ns(input_bytes, now_ns)
         onset_ms = self._caller_ms_of(input_bytes)
         self.evidence.started(event.item_id)
         if self.judge.candidate is None:
@@ -301,7 +300,7 @@ class Call(KeptTalk):
         # `state(now_ns) is not SILENT`, the cheapest question first: this is asked per frame.
         return (
             self._turn_due_ns != NEVER_NS
-            or bool(self._responses)
+            or bool(self.responses.live)
             or self.requester.awaits()
             or self.playout.ring.holds()
             or self.playout.is_playing(now_ns)
@@ -424,7 +423,7 @@ class Call(KeptTalk):
         """Take the AI's report that a sound ended; its own silence window is not sound."""
         self._turn_end_ms = event.audio_end_ms
         input_bytes = bytes_of_ms(max(event.audio_end_ms - self._silence_ms, 0))
-        ended = self.input_clock.arrival_ns(input_bytes, now_ns), self._caller_ms_of(input_bytes)
+        ended = self.inbound.clock.arrival_ns(input_bytes, now_ns), self._caller_ms_of(input_bytes)
         self._forget_protected(event.item_id)
         if self.evidence.stopped(self.judge.candidate, event.item_id, ended):
             self._end_sound(ended, now_ns)
@@ -558,7 +557,7 @@ class Call(KeptTalk):
         assert one is not None  # noqa: S101  the judge commits a candidate only
         self._let_sound_through(one)
         label, was_held = self.label(now_ns), self.playout.is_held
-        known = self.playout.item_ids
+        known = set(self.playout.items.items)
         one.was_audible = one.was_audible or self.playout.is_audible(now_ns)
         self.wait.forget()
         self._tell_heard(now_ns)  # of the answer before, should that still wait
@@ -571,7 +570,7 @@ class Call(KeptTalk):
             self._clear = _Clear(fence.name, self.generation, one)
         self.requester.withdraw(now_ns)
         self._again_due_ns = NEVER_NS
-        dead = list(self._responses)
+        dead = list(self.responses.live)
         if self.settings.barge_in != "server":
             self._commands += map(CancelResponse, dead)
         self.user_has_spoken = True

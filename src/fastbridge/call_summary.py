@@ -36,7 +36,7 @@ def summary_fields(
         "resumes": counts.resumes,
         "silence_worst_ms": silence_worst_ms,
         "underruns": playout.underruns,
-        "stale_frames_sent": playout.stale_frames_sent,
+        "stale_frames_sent": playout.stale.frames_sent,
         "stale_deltas_dropped": counts.stale_deltas_dropped,
         "caller_frames": counts.caller_frames,
         "frames_sent": counts.frames_sent,

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from fastbridge import __version__, event_loop
-from fastbridge.config import ConfigError, Settings, load
+from fastbridge.config import Settings
 from fastbridge.dotenv import read_dotenv
+from fastbridge.setting_loading import load
+from fastbridge.setting_rules import ConfigError
 
 EXIT_SETTINGS: Final = 2
 EXIT_FAILED: Final = 1

@@ -1,20 +1,19 @@
-"""One frozen settings object: every setting is declared once, documented once, checked together.
+"""One frozen settings object: every setting is declared once, documented once.
 
 The field list of `Settings` is the only place that knows a setting's variable, meaning and range.
-`load` reads a mapping (never the process environment itself), `describe`, `settings_markdown` and
-`dotenv_example` are drawn from the same list, so that code, documents and checks cannot differ.
-The words it is written in (rule, field, problem, ConfigError) live in `setting_rules`.
+Reading it from variables (`setting_loading`), what may not stand together (`setting_checks`) and
+the pages about it (`setting_pages`) all go by the same list, so that code, documents and checks
+cannot differ. The words it is written in live in `setting_rules`.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from fastbridge.setting_rules import ConfigError, Problem, Rule
+from fastbridge.prompt import TEXT_CHARS_MAX
+from fastbridge.setting_checks import problems_of
+from fastbridge.setting_rules import HIDDEN, ConfigError, Rule, Setting
 from fastbridge.setting_rules import is_base_url as _is_base_url
 from fastbridge.setting_rules import is_host as _is_host
 from fastbridge.setting_rules import is_public_url as _is_public_url
@@ -26,44 +25,11 @@ from fastbridge.setting_rules import steps as _steps
 from fastbridge.setting_rules import text as _text
 from fastbridge.setting_rules import whole as _whole
 
-__all__ = [
-    "DEFAULTS",
-    "RULES",
-    "VARIABLES",
-    "ConfigError",
-    "Problem",
-    "Row",
-    "Settings",
-    "describe",
-    "dotenv_example",
-    "load",
-    "settings_markdown",
-]
-
 PREFIX: Final = "FASTBRIDGE_"
-BUILD_VARIABLES: Final = frozenset({"FASTBRIDGE_TRACE_RING"})  # setup.py reads it, not we
-INSTRUCTIONS_CHARS_MAX: Final = 24_000  # prompt.TEXT_CHARS_MAX; a test compares the two
-_FRAME_MS: Final = 20  # mulaw.FRAME_MS; rooms on one floor do not import each other
-_BYTES_PER_SECOND: Final = 8_000  # mulaw.SAMPLE_RATE_HZ, one byte a sample
-_SHOWN_CHARS_MAX: Final = 60
-_HIDDEN: Final = "(hidden)"
 _DEFAULT_BUSINESS: Final = (
     "You answer the phone for a small business. Find out what the caller needs, answer briefly,"
     " and say so when you do not know. Offer to take a name, a number and a message."
 )
-
-
-class Row(NamedTuple):
-    """One setting as documents and `fastbridge doctor` show it."""
-
-    name: str
-    variable: str
-    default: str
-    allowed: str
-    doc: str
-    secret: bool
-
-
 _NAME: Final[dict[str, Any]] = {
     "fits": _matches(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}"),
     "form": "a name of letters, digits and . _ : / - (at most 128)",
@@ -129,7 +95,7 @@ class Settings:
     instructions: str = _text(
         _DEFAULT_BUSINESS,
         "What the AI should know and do; the barge-in rules are always added after it.",
-        chars_max=INSTRUCTIONS_CHARS_MAX,
+        chars_max=TEXT_CHARS_MAX,
         lines=True,
     )
     instructions_file: str | None = _text(
@@ -402,290 +368,22 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse wrong values however the object is made, `dataclasses.replace` included."""
-        values = {name: getattr(self, name) for name in RULES}
-        if problems := tuple(_problems(values)):
+        values = {name: getattr(self, name) for name in SETTINGS}
+        if problems := tuple(problems_of(values, SETTINGS)):
             raise ConfigError(problems)
 
     def masked(self) -> dict[str, object]:
         """Return every setting by name, secrets replaced by whether they are set."""
         return {
-            name: _HIDDEN if rule.secret and getattr(self, name) else getattr(self, name)
+            name: HIDDEN if rule.secret and getattr(self, name) else getattr(self, name)
             for name, rule in RULES.items()
         }
 
 
 RULES: Final[dict[str, Rule]] = {one.name: one.metadata["rule"] for one in fields(Settings)}
 DEFAULTS: Final[dict[str, Any]] = {one.name: one.default for one in fields(Settings)}
-VARIABLES: Final[dict[str, str]] = {
-    rule.variable or PREFIX + name.upper(): name for name, rule in RULES.items()
+SETTINGS: Final[dict[str, Setting]] = {
+    name: Setting(rule.variable or PREFIX + name.upper(), DEFAULTS[name], rule)
+    for name, rule in RULES.items()
 }
-_VARIABLE_OF: Final[dict[str, str]] = {name: variable for variable, name in VARIABLES.items()}
-
-
-def load(
-    environ: Mapping[str, str],
-    overrides: Mapping[str, object] | None = None,
-    *,
-    read_text: Callable[[str], str] | None = None,
-) -> Settings:
-    """Return the settings that `environ` and `overrides` describe; overrides win.
-
-    An empty variable counts as unset (except where empty is a value: greeting); an override of
-    None counts as not given. `read_text(path)` reads `instructions_file` and is needed for it.
-
-    Raises:
-        ConfigError: with every problem found, unknown FASTBRIDGE_ variables included.
-    """
-    given, problems = _given(environ, overrides or {})
-    values: dict[str, Any] = dict(DEFAULTS)
-    for name, raw in given.items():
-        try:
-            values[name] = _typed(RULES[name], raw)
-        except ValueError:
-            problems.append(_problem(name, raw))
-    problems += _read_instructions(values, given, read_text)
-    problems += _problems(values)
-    if problems:
-        raise ConfigError(tuple(problems))
-    return Settings(**values)
-
-
-def _given(
-    environ: Mapping[str, str], overrides: Mapping[str, object]
-) -> tuple[dict[str, object], list[Problem]]:
-    """Return raw values by setting name, and what nobody knows."""
-    problems = [
-        _unknown(variable, list(VARIABLES))
-        for variable in sorted(environ)
-        if variable.startswith(PREFIX) and variable not in VARIABLES.keys() | BUILD_VARIABLES
-    ]
-    problems += [_unknown(name, list(RULES)) for name in sorted(overrides) if name not in RULES]
-    given: dict[str, object] = {
-        name: environ[variable]
-        for variable, name in VARIABLES.items()
-        if variable in environ and (environ[variable].strip() or RULES[name].empty_is_value)
-    }
-    chosen = {name: value for name, value in overrides.items() if value is not None}
-    given.update((name, value) for name, value in chosen.items() if name in RULES)
-    return given, problems
-
-
-def _unknown(variable: str, known: list[str]) -> Problem:
-    near = difflib.get_close_matches(variable, known, n=1, cutoff=0.5)
-    fix = f"did you mean {near[0]}? Rename or remove it" if near else "remove it"
-    # Its value is not shown: a secret under a mistyped name is still a secret.
-    return Problem(variable, "not a setting", "only names listed in docs/settings.md", fix)
-
-
-def _typed(rule: Rule, raw: object) -> object:
-    """Return `raw` as the setting's type. Raises ValueError when it is none."""
-    if isinstance(raw, str):
-        text = raw if rule.lines else raw.strip()
-        if rule.kind is str:
-            return text.lower() if rule.choices else text
-        pattern = r"[+-]?\d{1,18}" if rule.kind is int else r"[+-]?(\d{1,18}\.?|\d{0,18}\.\d{1,18})"
-        if re.fullmatch(pattern, text, re.ASCII) is None:
-            raise ValueError("not a number")
-        return rule.kind(text)
-    if rule.kind is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    return raw
-
-
-def _read_instructions(
-    values: dict[str, Any], given: Mapping[str, object], read_text: Callable[[str], str] | None
-) -> list[Problem]:
-    """Put the text of `instructions_file` into `values`."""
-    path = values["instructions_file"]
-    if not isinstance(path, str) or not _is_right("instructions_file", path):
-        return []
-    if "instructions" in given:
-        fix = f"remove {_VARIABLE_OF['instructions']} or {_VARIABLE_OF['instructions_file']}"
-        return [_problem("instructions_file", path, "one of text and file, not both", fix)]
-    allowed = "a readable UTF-8 file"
-    if read_text is None:
-        fix = "pass its text as instructions: this program gave load() no way to read files"
-        return [_problem("instructions_file", path, allowed, fix)]
-    try:
-        values["instructions"] = read_text(path)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        return [_problem("instructions_file", path, allowed, f"{reason}; correct the path or file")]
-    return []
-
-
-def _problems(values: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with single values, then with their combinations."""
-    wrong = {name for name in RULES if not _is_right(name, values[name])}
-    for name in RULES:
-        if name in wrong:
-            yield _problem(name, values[name])
-    for needed, check in _COMBINATIONS:
-        if not wrong.intersection(needed) and (problem := check(values)):
-            yield problem
-
-
-def _is_right(name: str, value: object) -> bool:
-    rule = RULES[name]
-    if value is None:
-        return DEFAULTS[name] is None
-    if rule.kind is str:
-        return isinstance(value, str) and _is_right_text(rule, value)
-    if isinstance(value, bool) or not isinstance(value, (int, rule.kind)):
-        return False
-    if not isinstance(value, (int, float)) or not rule.low <= value <= rule.high:
-        return False
-    return not rule.step or (value - rule.low) % rule.step == 0
-
-
-def _is_right_text(rule: Rule, text: str) -> bool:
-    if len(text) > rule.chars_max:
-        return False
-    if rule.choices:
-        return text in rule.choices
-    if rule.fits is not None:
-        return rule.fits(text)
-    return not re.search(r"[\x00-\x08\x0e-\x1f\x7f]" if rule.lines else r"[\x00-\x1f\x7f]", text)
-
-
-def _problem(name: str, value: object, allowed: str = "", fix: str = "") -> Problem:
-    rule, variable = RULES[name], _VARIABLE_OF[name]
-    allowed = allowed or rule.allowed
-    default = _shown(rule, DEFAULTS[name]) if DEFAULTS[name] is not None else "none"
-    fix = fix or f"set {variable} to {allowed}, or remove it (default: {default})"
-    return Problem(variable, _shown(rule, value), allowed, fix)
-
-
-def _shown(rule: Rule, value: object) -> str:
-    """Return a value fit for a screen: no secrets, no control characters, no novels."""
-    if rule.secret or (isinstance(value, str) and value.lstrip().startswith("sk-")):
-        return _HIDDEN
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARS_MAX else f"{text[:_SHOWN_CHARS_MAX]}… ({len(text)})"
-
-
-def _check_lead(values: Mapping[str, Any]) -> Problem | None:
-    window_ms = values["window_frames"] * _FRAME_MS
-    if values["lead_ms"] < window_ms:
-        return None
-    return _problem("lead_ms", values["lead_ms"], f"less than the window's {window_ms} ms")
-
-
-def _check_message(values: Mapping[str, Any]) -> Problem | None:
-    """The carrier must not run dry while a whole message waits for its place in the lead."""
-    least_ms = values["message_ms"] + 2 * _FRAME_MS
-    if values["lead_ms"] >= least_ms:
-        return None
-    fix = f"raise FASTBRIDGE_LEAD_MS to {least_ms}, or lower FASTBRIDGE_MESSAGE_MS"
-    allowed = f"at most {values['lead_ms'] - 2 * _FRAME_MS}, FASTBRIDGE_LEAD_MS less 40"
-    return _problem("message_ms", values["message_ms"], allowed, fix)
-
-
-def _check_verdict(values: Mapping[str, Any]) -> Problem | None:
-    """A sound that is too short to be speech must be shorter than one that is."""
-    if values["resume_ms"] <= values["commit_ms"]:
-        return None
-    return _problem(
-        "resume_ms",
-        values["resume_ms"],
-        f"at most FASTBRIDGE_COMMIT_MS ({values['commit_ms']})",
-        "lower it, or raise FASTBRIDGE_COMMIT_MS",
-    )
-
-
-def _check_transcript(values: Mapping[str, Any]) -> Problem | None:
-    """The AI begins to write when the turn has ended: a verdict must not be over by then."""
-    silence_ms = values["vad_silence_ms"]
-    is_asked = values["transcription_model"] and values["turn_detection"] == "server_vad"
-    if not is_asked or values["verdict_ms"] > silence_ms:
-        return None
-    allowed = f"more than FASTBRIDGE_VAD_SILENCE_MS ({silence_ms}) where words are written down"
-    fix = "raise it, or lower FASTBRIDGE_VAD_SILENCE_MS, or unset FASTBRIDGE_TRANSCRIPTION_MODEL"
-    return _problem("verdict_ms", values["verdict_ms"], allowed, fix)
-
-
-def _check_backlog(values: Mapping[str, Any]) -> Problem | None:
-    least_bytes = values["backlog_seconds_max"] * _BYTES_PER_SECOND
-    if values["backlog_pool_max_bytes"] >= least_bytes:
-        return None
-    allowed = f"at least {least_bytes} bytes, one call's backlog_seconds_max"
-    return _problem("backlog_pool_max_bytes", values["backlog_pool_max_bytes"], allowed)
-
-
-def _check_shared_key(values: Mapping[str, Any]) -> Problem | None:
-    if values["twilio_shared_key_secret"] is None or values["twilio_auth_token"] is not None:
-        return None
-    fix = "set TWILIO_AUTH_TOKEN too: requests without a SharedKey are signed with it"
-    return _problem("twilio_shared_key_secret", "", "an addition to TWILIO_AUTH_TOKEN", fix)
-
-
-_AFTER_VALUES: Final[dict[str, tuple[str, Callable[[str], bool]]]] = {
-    "say": ("the sentence to say (empty: Goodbye.)", lambda _: True),
-    "dial": ("a telephone number such as +15551234567", _matches(r"\+?[0-9]{3,15}")),
-    "redirect": ("an https:// address of TwiML", _matches(r"https://[^\s/?#@]+([/?][^\s#]*)?")),
-    "hangup": ('empty when FASTBRIDGE_AFTER_STREAM is "hangup"', lambda text: not text),
-}
-
-
-def _check_after_stream(values: Mapping[str, Any]) -> Problem | None:
-    allowed, fits = _AFTER_VALUES[values["after_stream"]]
-    value = values["after_stream_value"]
-    if fits(value):
-        return None
-    return _problem("after_stream_value", value, allowed, f"set it to {allowed}")
-
-
-_COMBINATIONS: Final = (
-    (("lead_ms", "window_frames"), _check_lead),
-    (("lead_ms", "message_ms"), _check_message),
-    (("resume_ms", "commit_ms"), _check_verdict),
-    (("verdict_ms", "vad_silence_ms", "transcription_model"), _check_transcript),
-    (("backlog_seconds_max", "backlog_pool_max_bytes"), _check_backlog),
-    (("twilio_auth_token", "twilio_shared_key_secret"), _check_shared_key),
-    (("after_stream", "after_stream_value"), _check_after_stream),
-)
-
-
-def describe() -> list[Row]:
-    """Return one row for each setting, in the order of declaration."""
-    return [
-        Row(name, _VARIABLE_OF[name], _text_of(DEFAULTS[name]), rule.allowed, rule.doc, rule.secret)
-        for name, rule in RULES.items()
-    ]
-
-
-def _text_of(value: object) -> str:
-    """Return a value as a variable would carry it; None is the empty text."""
-    if value is None:
-        return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def settings_markdown() -> str:
-    """Return the text of docs/settings.md."""
-    lines = [
-        "# Settings",
-        "",
-        "Drawn from `fastbridge.config.Settings`; a test keeps it current. The command line wins",
-        "over the environment, the environment over a `.env` file in the working directory. An",
-        "empty variable counts as unset (for the greeting: no greeting). Secrets are never shown",
-        "or logged. What each barge-in setting moves, measured: [barge_in.md](barge_in.md).",
-        "",
-        "| variable | default | allowed | meaning |",
-        "|---|---|---|---|",
-    ]
-    for row in describe():
-        default = f"`{row.default}`" if row.default else "unset"
-        meaning = f"**Secret.** {row.doc}" if row.secret else row.doc
-        lines.append(f"| `{row.variable}` | {default} | {row.allowed} | {meaning} |")
-    return "\n".join(lines) + "\n"
-
-
-def dotenv_example() -> str:
-    """Return the text of .env.example: every setting with its default, commented out."""
-    lines = ["# Copy to .env and remove the # of what you change. docs/settings.md says more."]
-    for row in describe():
-        lines += ["", f"# {row.doc}", f"# Allowed: {row.allowed}."]
-        quote = '"' if " " in row.default else ""
-        lines.append(f"#{row.variable}={quote}{row.default}{quote}")
-    return "\n".join(lines) + "\n"
+VARIABLES: Final[dict[str, str]] = {one.variable: name for name, one in SETTINGS.items()}

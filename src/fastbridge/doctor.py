@@ -25,8 +25,10 @@ from typing import Final, Literal, TextIO
 from urllib.parse import SplitResult, urlsplit
 
 from fastbridge import admission, silero
-from fastbridge.config import ConfigError, Settings, describe
+from fastbridge.config import Settings
 from fastbridge.mulaw import FRAME_BYTES, SILENCE_FRAME
+from fastbridge.setting_pages import describe
+from fastbridge.setting_rules import ConfigError
 from fastbridge.tool_loading import load_tools
 
 State = Literal["ok", "warn", "fail"]

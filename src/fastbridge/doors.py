@@ -1,7 +1,8 @@
 """The doors of a call that a bridge goes through for every frame, whoever stands behind them.
 
 A `Call`, or a `RecordedCall` (journal.py) around one: compiled, the bridge calls either without a
-detour through Python. What each door does is said where it is made (answering.py, call.py).
+detour through Python. What each door does is said where it is made (call_life.py,
+answering.py, call.py).
 """
 
 from __future__ import annotations

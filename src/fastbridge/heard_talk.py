@@ -8,7 +8,7 @@ from __future__ import annotations
 from fastbridge._ring import MulawRing
 from fastbridge.config import Settings
 from fastbridge.events import BargeInTold
-from fastbridge.playout import Cut
+from fastbridge.item_ledger import Cut
 from fastbridge.telling import Telling
 from fastbridge.tool_talk import ToolTalk
 

@@ -67,7 +67,7 @@ class KeptTalk(HeardTalk):
 
         Either clock counts audio, so a sound that comes in one go is as long as it was.
         """
-        never_left = self.counts.caller_bytes_held_out + self.unpaid_bytes
+        never_left = self.counts.caller_bytes_held_out + self.inbound.unpaid_bytes
         return ms_of_bytes(input_bytes + never_left)
 
     def due_ms(self, now_ns: int) -> int:
@@ -136,7 +136,7 @@ class KeptTalk(HeardTalk):
         pieces = silence_pieces(event.count, now_ns)
         if not self.is_ready:
             for one in pieces:
-                self.counts.caller_bytes_held_out += self._early.keep(*one)
+                self.counts.caller_bytes_held_out += self.inbound.keep(*one)
             return
         # What waits came before it; what is lost cannot be judged, so it ends the doubt.
         waiting = self.line.let_through(self.caller_ms) if self.line.is_armed else []

@@ -166,7 +166,7 @@ class Collector:
         return found | {
             "items_deleted_total": sums.deletes,
             "stale_frames_dropped_total": -(-sums.stale_bytes_dropped // FRAME_BYTES),
-            "stale_frames_sent_total": playouts["stale_frames_sent"],
+            "stale_frames_sent_total": playouts["stale.frames_sent"],
             "ai_audio_generated_seconds_total": sums.ai_bytes / BYTES_PER_S,
             "ai_audio_sent_seconds_total": sums.frames_sent * FRAME_BYTES / BYTES_PER_S,
             "ai_audio_heard_seconds_total": playouts["heard_bytes"] / BYTES_PER_S,
@@ -214,10 +214,10 @@ class Collector:
         begun = Counter({(name,): count for name, count in totals.begun.items()})
         connects = {"connected": totals.ai_connects, "failed": totals.ai_connects_failed}
         marks = {
-            "cleared": playouts["marks_ignored"],
-            "unknown": playouts["marks_unknown"],
-            "overflowed": playouts["marks_overflowed"],
-            "lost": playouts["marks_lost"],
+            "cleared": playouts["marks.ignored"],
+            "unknown": playouts["marks.unknown"],
+            "overflowed": playouts["marks.overflowed"],
+            "lost": playouts["marks.lost"],
         }
         dropped = {
             "ai_full": sums.caller_bytes_dropped,

@@ -1,4 +1,4 @@
-"""What the AI said, what of it is queued, sent and heard: one ring and one ledger.
+"""What the AI said, what of it is queued, sent and heard: one ring, and where the ear is.
 
 Three measures of length, never mixed:
 
@@ -9,93 +9,38 @@ Three measures of length, never mixed:
 Where the ear is follows from a model of the carrier's buffer: it plays 8 bytes a millisecond while
 it has any. Marks that come back tell how far the real ear is behind that model (`lag`). The model
 paces, and says what is probably heard; what a resume goes back to, and what the AI is told, is only
-what marks prove (`ear_proof`).
+what marks prove (`ear_proof`). Whose bytes lie where is entered in `item_ledger`, which marks are
+out in `marks`, what lies where on the wire in `sent_runs`, what is dead in `stale_watch`.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
-from fastbridge._clocks import ASSUMED_JITTER_NS, LAGS_KEPT, CarrierClock
-from fastbridge._ring import FULL, STALE, MulawRing
+from fastbridge._clocks import CarrierClock
+from fastbridge._ring import MulawRing
 from fastbridge.ear_proof import EarProof
-from fastbridge.mulaw import (
-    FRAME_BYTES,
-    NS_PER_MS,
-    bytes_of_ms,
-    framed_bytes,
-)
+from fastbridge.item_ledger import Cut, ItemLedger
+from fastbridge.marks import Mark, Marks
+from fastbridge.mulaw import FRAME_BYTES, NS_PER_MS, bytes_of_ms, framed_bytes
+from fastbridge.sent_runs import SentRuns
+from fastbridge.stale_watch import StaleWatch
 
 # What is heard is known to the mark: the spacing is what the AI's memory may be short by.
 MARK_EVERY_BYTES: Final = bytes_of_ms(60)
 HEAD_MARK_EVERY_BYTES: Final = bytes_of_ms(40)
 HEAD_BYTES: Final = bytes_of_ms(400)
-# An echo later than the lowest lag by more than this is overdue: the carrier lags its model.
-ECHO_SLACK_NS: Final = 20 * NS_PER_MS
-# Beats further apart than this: our own loop stood still, and echoes waited unread meanwhile.
-STALL_NS: Final = 60 * NS_PER_MS
-# An echo overdue by more than this is lost: it is no longer waited for.
-ECHO_PATIENCE_NS: Final = 1_000 * NS_PER_MS
-MARKS_MAX: Final = 256
 # A call is cut off when its carrier stands still for 5 s: one of which no mark ever came back in
 # so long sends none back, and its model is all that is known of the ear.
 MARKLESS_NS: Final = 6_000 * NS_PER_MS
 # A resume goes back to a quiet frame, at most this much before the heard position.
 BACK_UP_BYTES: Final = bytes_of_ms(120)
-ITEMS_MAX: Final = 256
 # A pause at the ear shorter than this belongs to the same talkspurt.
 TALKSPURT_GAP_NS: Final = 350 * NS_PER_MS
 
 
-class Item:
-    """One conversation item of the AI and where its bytes lie in the ring's positions."""
-
-    __slots__ = ("item_id", "received_bytes", "response_id", "spans")
-
-    def __init__(self, item_id: str, response_id: str) -> None:
-        self.item_id = item_id
-        self.response_id = response_id
-        self.received_bytes = 0
-        self.spans: list[tuple[int, int]] = []
-
-    def extend(self, start: int, end: int) -> None:
-        """Add the positions `[start, end)`; adjacent spans grow into one."""
-        self.received_bytes += end - start
-        if self.spans and self.spans[-1][1] == start:
-            self.spans[-1] = (self.spans[-1][0], end)
-        else:
-            self.spans.append((start, end))
-
-    def bytes_before(self, position: int) -> int:
-        """Return how many of this item's bytes lie before a position."""
-        return sum(min(max(position - start, 0), end - start) for start, end in self.spans)
-
-    @property
-    def end(self) -> int:
-        """Return the position behind the item's last byte."""
-        return self.spans[-1][1] if self.spans else 0
-
-
-Cut = tuple[Item, bool]
-"""An item that a flush ended, and whether more of it was to come."""
-
-
-class Mark:
-    """A mark on its way: where it stands, and when the model expects its echo."""
-
-    __slots__ = ("due_ns", "is_edge", "is_fence", "is_tail", "name", "position", "segment")
-
-    def __init__(self, name: str, segment: int, position: int, due_ns: int) -> None:
-        self.name = name
-        self.segment = segment
-        self.position = position
-        self.due_ns = due_ns
-        self.is_fence = self.is_edge = self.is_tail = False
-
-
 class Playout:
-    """The AI's audio on its way to the ear: ring, ledger, marks, and where the ear is.
+    """The AI's audio on its way to the ear.
 
     All positions are AI bytes. `generation` rises with every barge-in, `segment` with every clear.
     """
@@ -120,34 +65,19 @@ class Playout:
         self.generation = 0
         self.segment = 0
         self.underruns = 0
-        self.marks_ignored = 0
-        self.marks_unknown = 0
-        self.marks_overflowed = 0
-        self.marks_lost = 0
-        # The latest beat, and when our own loop last stood still: from, to.
-        self._beat_ns = now_ns
-        self._stall = (0, 0)
         self.holds = 0
         self.resent_bytes = 0
         self.history_pauses = 0
         self.padding_bytes = 0
-        # Frames that left with audio from before the latest flush: measured, not assumed.
-        self.stale_frames_sent = 0
         self.never_heard_bytes = 0
         self.talk_start_ns = 0
         self.previous_talk_end_ns = 0
         self._epoch = ring.begin()
-        self._items: dict[str, Item] = {}
-        self._marks: deque[Mark] = deque()
-        # What was sent in one piece: from which wire byte, from which position, how much of it.
-        # The newest piece, which most messages make longer, stands apart; 0: there is none.
-        self._runs: deque[tuple[int, int, int]] = deque()
-        self._run_wire = self._run_start = self._run_bytes = 0
+        self.items = ItemLedger()
+        self.marks = Marks(self.clock, now_ns)
+        self.stale = StaleWatch()
+        self._runs = SentRuns()
         self._heard = 0
-        self._last_writer = ""
-        self._is_last_open = False  # `_last_writer in _open`: asked for every frame
-        self._open: set[str] = set()
-        self._newest_open: dict[str, str] = {}
         self._unmarked_bytes = 0
         self._talk_bytes = 0
         self._mark_due: Mark | None = None
@@ -156,11 +86,6 @@ class Playout:
         # When the latest message left, and how many did in that beat.
         self._sent_ns = 0
         self._beat_messages = 0
-        # Positions that must never leave again: below the latest flush, and whatever was queued of
-        # a response that had brought audio before it. Born: the generation of its first audio.
-        self._dead_until = 0
-        self._dead_spans: list[tuple[int, int]] = []
-        self._births: dict[str, int] = {}
         # Heard for certain: a mark of its own segment came back before any clear was written. And
         # what is proven beyond that at the latest clear, with the mark right before it.
         self._began_ns = now_ns
@@ -181,39 +106,14 @@ class Playout:
         start = self.ring.write_end()
         written = self.ring.write_base64(delta, self._epoch)
         if written > 0:
-            self._item(response_id, item_id).extend(start, start + written)
-            self._last_writer = response_id
-            self._is_last_open = True
-            self._open.add(response_id)
-            self._newest_open[response_id] = item_id
-            if self._births.setdefault(response_id, self.generation) != self.generation:
-                self._dead_spans.append((start, start + written))
-                self._dead_until = start + written
+            end = start + written
+            self.items.written(response_id, item_id, start, end, self._heard)
+            self.stale.queued(response_id, self.generation, start, end)
         return written
-
-    def _item(self, response_id: str, item_id: str) -> Item:
-        item = self._items.get(item_id)
-        if item is None:
-            item = self._items[item_id] = Item(item_id, response_id)
-            self._forget_heard_items()
-            if len(self._births) > ITEMS_MAX:
-                del self._births[next(iter(self._births))]
-        return item
-
-    def _forget_heard_items(self) -> None:
-        """Keep the ledger bounded: fully heard items leave first, then the oldest."""
-        if len(self._items) <= ITEMS_MAX:
-            return
-        heard = [name for name, item in self._items.items() if item.end <= self._heard]
-        for name in heard[:-1] or list(self._items)[:1]:
-            del self._items[name]
 
     def end_audio(self, response_id: str) -> None:
         """Say that a response will bring no more bytes: its last partial frame may be padded."""
-        if response_id == self._last_writer:
-            self._is_last_open = False
-        self._open.discard(response_id)
-        self._newest_open.pop(response_id, None)
+        self.items.end_audio(response_id)
 
     # ----------------------------------------------------------------- the carrier's side
 
@@ -230,7 +130,7 @@ class Playout:
         if readable < size:
             size = framed_bytes(readable)
         # A carrier that lags its model has played less: what it holds is counted from there.
-        at_ns = now_ns - self._overdue_ns(now_ns)
+        at_ns = now_ns - self.marks.overdue_ns(self.segment, now_ns)
         # A beat's second message needs half a message more room: where each beat makes room for
         # one, give or take its lateness, a beat would send two and the next one none.
         is_second = self._beat_messages == 1 and now_ns == self._sent_ns
@@ -240,7 +140,7 @@ class Playout:
         if self._is_history_full(size, now_ns):
             return None
         before = ring.read_end()
-        message = ring.next_message(not self._is_last_open)
+        message = ring.next_message(not self.items.is_last_open)
         if message is None:
             self._count_underrun(now_ns)
             return None
@@ -260,8 +160,8 @@ class Playout:
 
     def _book(self, position: int, count: int, now_ns: int) -> None:
         """Enter one sent message: `count` AI bytes from `position`, the rest of it padding."""
-        if position < self._dead_until:
-            self._count_stale(position, position + count)
+        if position < self.stale.until:
+            self.stale.sent(position, position + count)
         wire = self.clock.sent_wire_bytes
         size = FRAME_BYTES if count <= FRAME_BYTES else framed_bytes(count)
         dry_ns = self.clock.dry_ns()
@@ -276,12 +176,7 @@ class Playout:
         self.resent_bytes += max(min(self._sent, position + count) - position, 0)
         self._sent = max(self._sent, position + count)
         self.padding_bytes += size - count
-        if self._run_start + self._run_bytes == position and self._is_run_on(wire):
-            self._run_bytes += count
-        else:
-            if self._run_bytes:
-                self._runs.append((self._run_wire, self._run_start, self._run_bytes))
-            self._run_wire, self._run_start, self._run_bytes = wire, position, count
+        self._runs.sent(wire, position, count)
         self._talk_bytes += size
         self._unmarked_bytes += size
         # The end of what there is may be the last that is known of the ear for a while.
@@ -291,34 +186,10 @@ class Playout:
             mark = self._mark_due = self._mark("")
             mark.is_tail = readable == 0
 
-    def _count_stale(self, start: int, end: int) -> None:
-        """Count the frames that leave although their audio is dead."""
-        for at in range(start, end, FRAME_BYTES):
-            until = min(at + FRAME_BYTES, end)
-            self.stale_frames_sent += any(
-                at < dead_end and until > dead_start for dead_start, dead_end in self._dead_spans
-            )
-
-    def _is_run_on(self, wire: int) -> bool:
-        """Say whether the newest piece ends at this byte of the wire."""
-        return self._run_bytes > 0 and self._run_wire + self._run_bytes == wire
-
     def _mark(self, kind: str) -> Mark:
-        """Make a mark behind everything written so far and remember it until its echo.
-
-        `kind` is "f" for a fence, "e" for an edge: a resume reaches the fence's position again,
-        and the name must tell the two apart.
-        """
+        """Make a mark behind everything written so far; what kinds there are `Marks` says."""
         self._unmarked_bytes = 0
-        position = self.ring.read_end()
-        name = f"g{self.generation}s{self.segment}{kind}:{position}"
-        mark = Mark(name, self.segment, position, self.clock.dry_ns())
-        mark.is_fence, mark.is_edge = kind == "f", kind == "e"
-        if len(self._marks) >= MARKS_MAX:
-            self._marks.popleft()
-            self.marks_overflowed += 1
-        self._marks.append(mark)
-        return mark
+        return self.marks.write(kind, self.generation, self.segment, self.ring.read_end())
 
     def probe(self, now_ns: int) -> str:
         """Return a mark to be sent into the empty buffer: its echo measures the round trip."""
@@ -339,74 +210,29 @@ class Playout:
 
         `caller_frames`: how many frames of the caller the carrier has sent in front of it.
         """
-        mark = self._take_mark(name)
+        mark = self.marks.take(name)
         if mark is None:
-            self.marks_unknown += 1
             self.proof.stranger(caller_frames)
             return None
         if mark.segment != self.segment:
             if mark.segment == self.proof.segment and not mark.is_fence:
                 self.proof.mark(mark.position, caller_frames, is_edge=mark.is_edge)
-            self.marks_ignored += not mark.is_fence
+            self.marks.ignored += not mark.is_fence
             return None
-        self.clock.learn(now_ns - mark.due_ns - self._unread_ns(mark, now_ns))
+        self.clock.learn(self.marks.lag_ns(mark, now_ns))
         if mark.is_fence:
             self.proof.fence()
         else:
             self._proven = max(self._proven, min(mark.position, self._sent))
         return mark
 
-    def _take_mark(self, name: str) -> Mark | None:
-        """Return the mark of that name, and forget it and all that were written before it."""
-        marks = self._marks
-        if marks:
-            mark = marks[0]
-            if mark.name == name:  # as nearly always: none was lost
-                return marks.popleft()
-        found = [one for one in marks if one.name == name]
-        while found and marks.popleft() is not found[0]:
-            pass
-        return found[0] if found else None
-
     def beat(self, now_ns: int) -> None:
         """Take note of a heartbeat: a long pause between two is a stall of our own loop."""
-        if now_ns - self._beat_ns > STALL_NS:
-            self._stall = (self._beat_ns, now_ns)
-        self._beat_ns = now_ns
-
-    def _unread_ns(self, mark: Mark, now_ns: int) -> int:
-        """Return how long the echo of a mark may have lain unread because our own loop stood."""
-        is_standing = now_ns - self._beat_ns > STALL_NS
-        since_ns, until_ns = (self._beat_ns, now_ns) if is_standing else self._stall
-        expected_ns = mark.due_ns + self.clock.lowest_lag_ns
-        return until_ns - expected_ns if since_ns <= expected_ns < until_ns else 0
-
-    def _overdue_ns(self, now_ns: int) -> int:
-        """Return by how much the oldest echo is overdue, 0 when none is; forget lost ones.
-
-        Something between the model and the ear stalled for at least that long.
-        """
-        clock = self.clock
-        if not self._marks or not clock.has_lags:
-            return 0
-        # Ordinary jitter is no stall; but one old stall among the lags must not excuse the next.
-        jitter_ns = min(clock.jitter_ns, ASSUMED_JITTER_NS)
-        patience_ns = clock.lowest_lag_ns + ECHO_SLACK_NS + jitter_ns
-        while self._marks:
-            oldest = self._marks[0]
-            waited_ns = now_ns - oldest.due_ns - self._unread_ns(oldest, now_ns)
-            overdue_ns = waited_ns - patience_ns
-            if oldest.segment == self.segment and overdue_ns <= ECHO_PATIENCE_NS:
-                return max(overdue_ns, 0)
-            if oldest.segment != self.segment and overdue_ns <= ECHO_PATIENCE_NS:
-                return 0
-            self._marks.popleft()
-            self.marks_lost += 1
-        return 0
+        self.marks.beat(now_ns)
 
     def _count_underrun(self, now_ns: int) -> None:
         """Count once when the carrier ran dry although a response still brings audio."""
-        if self._dry_counted or self._last_writer not in self._open:
+        if self._dry_counted or not self.items.is_last_open:
             return
         if self.clock.unplayed(now_ns) == 0:
             self.underruns += 1
@@ -417,7 +243,7 @@ class Playout:
     def heard_position(self, now_ns: int) -> int:
         """Return the position up to which the caller has heard the AI, never too far."""
         wire = self.clock.played(now_ns - self.clock.ear_delay_ns)
-        self._heard = max(self._heard, self._proven, self._position_of(wire))
+        self._heard = max(self._heard, self._proven, self._runs.position_of(wire))
         return self._heard
 
     def look(self, now_ns: int) -> tuple[int, int, int]:
@@ -428,24 +254,9 @@ class Playout:
         For whoever looks on: a look may not change what a replay of the call would find.
         """
         wire = self.clock.played(now_ns - self.clock.ear_delay_ns)
-        heard = max(self._heard, self._proven)
-        if self._run_bytes:
-            runs = [*self._runs, (self._run_wire, self._run_start, self._run_bytes)]
-            begun = [run for run in runs if run[0] <= wire]
-            start_wire, start, length = begun[-1] if begun else runs[0]
-            heard = max(heard, start + min(max(wire - start_wire, 0), length))
+        heard = max(self._heard, self._proven, self._runs.look(wire))
         sent = heard if self.ring.is_held else max(self.ring.read_position, heard)
         return self.ring.write_position, sent, heard
-
-    def _position_of(self, wire: int) -> int:
-        """Translate a count of wire bytes into the AI's position behind it."""
-        runs = self._runs
-        while runs and (runs[1][0] if len(runs) > 1 else self._run_wire) <= wire:
-            runs.popleft()
-        if runs:
-            start_wire, start, length = runs[0]
-            return start + min(max(wire - start_wire, 0), length)
-        return self._run_start + min(max(wire - self._run_wire, 0), self._run_bytes)
 
     @property
     def position_heard(self) -> int:
@@ -475,13 +286,7 @@ class Playout:
             written > self._heard and written > self.heard_position(now_ns)
         ):
             return True
-        if not self._marks:
-            return False
-        self._overdue_ns(now_ns)
-        if not self._marks:
-            return False
-        last = self._marks[-1]
-        return last.segment == self.segment and last.is_tail
+        return self.marks.awaits_tail(self.segment, now_ns)
 
     def is_audible(self, now_ns: int) -> bool:
         """Say whether AI audio reaches the ear now."""
@@ -499,34 +304,17 @@ class Playout:
         """Return when the carrier's buffer runs, or ran, dry on the model's clock."""
         return self.clock.dry_ns()
 
-    @property
-    def item_ids(self) -> set[str]:
-        """Return the ids of all items in the ledger: those of which audio was queued."""
-        return set(self._items)
-
     def response_at_ear(self, now_ns: int) -> str:
         """Return the response of the first byte the caller has yet to hear, "" when none."""
-        heard = self.heard_position(now_ns)
-        ahead = (item for item in self._items.values() if item.end > heard)
-        return next((item.response_id for item in ahead), "")
+        return self.items.response_behind(self.heard_position(now_ns))
 
     def response_sent_last(self) -> str:
         """Return the response whose bytes were in the latest message, "" when none were."""
-        position = self.ring.read_position - 1
-        for item in reversed(self._items.values()):
-            if any(start <= position < end for start, end in item.spans):
-                return item.response_id
-        return ""
-
-    def item_received_bytes(self, item_id: str) -> int:
-        """Return how many bytes of a live item were accepted; 0 for an unknown one."""
-        item = self._items.get(item_id)
-        return 0 if item is None else item.received_bytes
+        return self.items.response_at(self.ring.read_position - 1)
 
     def item_heard_bytes(self, item_id: str, now_ns: int) -> int:
         """Return how many bytes of a live item were heard; 0 for an unknown one."""
-        item = self._items.get(item_id)
-        return 0 if item is None else item.bytes_before(self.heard_position(now_ns))
+        return self.items.bytes_before(item_id, self.heard_position(now_ns))
 
     # ----------------------------------------------------------------- barge-in
 
@@ -589,8 +377,7 @@ class Playout:
         """
         # A proof that a resume or a new segment has ended: what it found stays found.
         self._proven = max(self._proven, self.proof.position)
-        last = self._marks[-1] if self._marks else None
-        is_awaited = last is not None and last.segment == self.segment and self._talk_bytes > 0
+        is_awaited = self._talk_bytes > 0 and self.marks.awaits(self.segment)
         self.edge = self._mark("e").name if is_awaited else ""
         if not self.clock.has_lags and now_ns - self._began_ns > MARKLESS_NS:
             self._proven = self._heard
@@ -600,7 +387,6 @@ class Playout:
         """Behind a clear the carrier has nothing: a new talkspurt begins with the next frame."""
         self.clock.clear(now_ns)
         self._runs.clear()
-        self._run_wire = self._run_start = self._run_bytes = 0
         self._mark_due = None
         self._unmarked_bytes = 0
         self._talk_bytes = 0
@@ -617,22 +403,15 @@ class Playout:
         heard = self.heard_position(now_ns)
         if not was_held:
             self._prove(now_ns)
-        still_open = set(self._newest_open.values())
-        cut = [(item, item.item_id in still_open) for item in self._items.values()]
+        cut = self.items.cut()
         self._believed = heard
         flushed = self.ring.flush()
         self._epoch = self.ring.begin()
         self.generation += 1
         self.segment += not was_held
         self._forget_sent(now_ns)
-        self._items.clear()
-        self._newest_open.clear()
-        self._open.clear()
-        self._last_writer = ""
-        self._is_last_open = False
         self.never_heard_bytes += self.ring.write_position - heard
-        self._dead_until = self.ring.write_position
-        self._dead_spans = [(0, self._dead_until)]
+        self.stale.flushed(self.ring.write_position)
         # Whatever was not heard never will be: the ear is as far as the ring.
         self._proven = self._heard = self._sent = self.ring.write_position
         return flushed, cut
@@ -647,6 +426,3 @@ class Playout:
         mark = self._mark("f")
         mark.due_ns = now_ns
         return mark
-
-
-__all__ = ["FULL", "LAGS_KEPT", "STALE", "Cut", "Item", "Mark", "Playout"]

@@ -11,8 +11,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from fastbridge import admission, silero
-from fastbridge.config import ConfigError, Settings
-from fastbridge.setting_rules import Problem
+from fastbridge.config import Settings
+from fastbridge.setting_rules import ConfigError, Problem
 
 LOG: Final = logging.getLogger("fastbridge.server")
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})

@@ -20,8 +20,9 @@ from typing import Any, Final, get_args
 import msgspec
 
 from fastbridge._ring import FULL, PAGE_BYTES, MulawRing, PagePool
-from fastbridge.call import Call, history_frames
-from fastbridge.config import DEFAULTS, RULES, ConfigError, Settings
+from fastbridge.call import Call
+from fastbridge.call_life import history_frames
+from fastbridge.config import DEFAULTS, RULES, Settings
 from fastbridge.events import CarrierStarted, Event
 from fastbridge.journal_records import (
     LEFT_OUT,
@@ -35,6 +36,7 @@ from fastbridge.journal_records import (
     shown_command,
 )
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SAMPLE_RATE_HZ, SILENCE
+from fastbridge.setting_rules import ConfigError
 from fastbridge.wire.twilio import TwilioStream
 
 EVENTS: Final[dict[str, Any]] = {kind.__name__: kind for kind in get_args(Event)}

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
-from fastbridge import __version__, admission, console, phone, preflight, prompt
+from fastbridge import __version__, admission, console, event_loop, phone, preflight, prompt
 from fastbridge._ring import PagePool
 from fastbridge.bridge import Bridge, Worker
 from fastbridge.config import Settings
@@ -498,6 +498,7 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     listener = await Listener.start(settings)
+    event_loop.leave_what_is_loaded()
     try:
         await signals.get()
         drain = asyncio.create_task(listener.front.drain())

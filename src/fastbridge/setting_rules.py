@@ -1,5 +1,6 @@
 """What a setting may be: its rule, the field that carries it, the checks of its text, its error.
 
+A value is typed, judged and shown here, one at a time; `setting_checks` judges all of them.
 `config.Settings` is written in these words; nothing here knows a setting by name.
 
     ValueError
@@ -12,8 +13,13 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
+
+HIDDEN: Final = "(hidden)"
+SHOWN_CHARS_MAX: Final = 60
+_WHOLE: Final = r"[+-]?\d{1,18}"
+_REAL: Final = r"[+-]?(\d{1,18}\.?|\d{0,18}\.\d{1,18})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,66 @@ class Rule:
             noun = "a whole number" if self.kind is int else "a number"
             return f"{noun} from {self.low:.12g} to {self.high:.12g}"
         return self.form or f"text of at most {self.chars_max} characters"
+
+    def typed(self, raw: object) -> object:
+        """Return `raw` as the setting's type. Raises ValueError when it is none."""
+        if isinstance(raw, str):
+            text = raw if self.lines else raw.strip()
+            if self.kind is str:
+                return text.lower() if self.choices else text
+            if re.fullmatch(_WHOLE if self.kind is int else _REAL, text, re.ASCII) is None:
+                raise ValueError("not a number")
+            return self.kind(text)
+        if self.kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+            return float(raw)
+        return raw
+
+    def takes(self, value: object) -> bool:
+        """Say whether a value is of the setting's type and in its range."""
+        if self.kind is str:
+            return isinstance(value, str) and self._takes_text(value)
+        if isinstance(value, bool) or not isinstance(value, (int, self.kind)):
+            return False
+        if not isinstance(value, (int, float)) or not self.low <= value <= self.high:
+            return False
+        return not self.step or (value - self.low) % self.step == 0
+
+    def _takes_text(self, text: str) -> bool:
+        if len(text) > self.chars_max:
+            return False
+        if self.choices:
+            return text in self.choices
+        if self.fits is not None:
+            return self.fits(text)
+        control = r"[\x00-\x08\x0e-\x1f\x7f]" if self.lines else r"[\x00-\x1f\x7f]"
+        return not re.search(control, text)
+
+    def shown(self, value: object) -> str:
+        """Return a value fit for a screen: no secrets, no control characters, no novels."""
+        if self.secret or (isinstance(value, str) and value.lstrip().startswith("sk-")):
+            return HIDDEN
+        text = repr(value)
+        return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}… ({len(text)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One declared setting: the variable that carries it, its default, its rule."""
+
+    variable: str
+    default: Any
+    rule: Rule
+
+    def takes(self, value: object) -> bool:
+        """Say whether a value is allowed; None only where it is the default."""
+        return self.default is None if value is None else self.rule.takes(value)
+
+    def problem(self, value: object, allowed: str = "", fix: str = "") -> Problem:
+        """Describe a wrong value: what is allowed instead, and how to mend it."""
+        allowed = allowed or self.rule.allowed
+        default = self.rule.shown(self.default) if self.default is not None else "none"
+        fix = fix or f"set {self.variable} to {allowed}, or remove it (default: {default})"
+        return Problem(self.variable, self.rule.shown(value), allowed, fix)
 
 
 def whole(default: int, low: int, high: int, doc: str) -> Any:

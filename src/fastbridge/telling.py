@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastbridge.ear_proof import EarProof
+from fastbridge.item_ledger import Cut
 from fastbridge.mulaw import NS_PER_MS, ms_of_bytes
-from fastbridge.playout import Cut
 
 # Longer than a round trip of a phone network (40-250 ms) and its jitter; shorter than the silence
 # with which an AI that answers by itself ends the caller's turn (500 ms, behind the sound).

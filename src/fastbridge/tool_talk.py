@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from fastbridge._ring import MulawRing
-from fastbridge.answering import NEVER_NS, Answering
+from fastbridge.answering import Answering
+from fastbridge.call_life import NEVER_NS
 from fastbridge.config import Settings
 from fastbridge.events import ResponseEnded, RunTool, SubmitOutput, ToolAnswered, ToolCalled
 from fastbridge.function_calls import GOES_ON, NOT_RUN, TOO_MANY, FunctionCalls
@@ -35,7 +36,7 @@ class ToolTalk(Answering):
     def _on_tool_called(self, event: ToolCalled, now_ns: int) -> None:
         """Keep a function call until its response is over."""
         self.requester.heard_of(event.response_id, now_ns)
-        is_known = event.response_id in self._responses or event.response_id in self._dead
+        is_known = self.responses.is_unfinished(event.response_id)
         if not is_known or not self._calls.called(event):
             self.counts.tool_calls_ignored += 1
         if self._calls.forgotten:
@@ -55,7 +56,7 @@ class ToolTalk(Answering):
             self.counts.tool_calls_unrun += len(calls)
             return bool(calls)
         self.counts.tool_calls += len(calls)
-        is_dead = event.response_id in self._dead
+        is_dead = self.responses.is_dead(event.response_id)
         refused = [one for one in calls if not self._calls.begin(one) or is_dead]
         self._commands += [
             RunTool(one.call_id, one.name, one.arguments) for one in calls if one not in refused

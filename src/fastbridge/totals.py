@@ -38,8 +38,8 @@ AI_ERROR_CODES: Final = frozenset(
 )
 # What a playout counts of one call, summed like `CallCounters`.
 PLAYOUT_COUNTS: Final = (
-    *("underruns", "stale_frames_sent", "resent_bytes", "history_pauses", "heard_bytes"),
-    *("marks_ignored", "marks_unknown", "marks_overflowed", "marks_lost"),
+    *("underruns", "stale.frames_sent", "resent_bytes", "history_pauses", "heard_bytes"),
+    *("marks.ignored", "marks.unknown", "marks.overflowed", "marks.lost"),
 )
 _read: Final = attrgetter(*PLAYOUT_COUNTS)
 

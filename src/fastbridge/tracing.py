@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fastbridge import __version__
 from fastbridge.answer_wait import AnswerHeard
 from fastbridge.call import Call
-from fastbridge.config import ConfigError, Problem, Settings
+from fastbridge.config import Settings
 from fastbridge.decision_record import decision_fields
 from fastbridge.events import (
     BargeInConfirmed,
@@ -31,6 +31,7 @@ from fastbridge.events import (
 )
 from fastbridge.mulaw import NS_PER_MS, ns_of_bytes
 from fastbridge.requester import GREETING
+from fastbridge.setting_rules import ConfigError, Problem
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter

@@ -1,6 +1,6 @@
 """What must be true after every step of a simulated call, each rule a function with its name.
 
-The numbers are those of design section 8. A rule compares the call's own words with `truth`, the
+A number in a docstring is that of its invariant: several rules may guard one. A rule compares the call's own words with `truth`, the
 ledger the simulator keeps beside it; one that is broken raises `InvariantBroken` with the seed.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NoReturn, Protocol
 
-from fastbridge.call import Call, history_frames
+from fastbridge.call import Call
+from fastbridge.call_life import history_frames
 from fastbridge.config import Settings
 from fastbridge.events import (
     AppendCallerAudio,
@@ -117,7 +118,7 @@ def ledger_is_in_order(sim: Watched) -> None:
             queued=queued,
             received=len(truth.received),
         )
-    for item_id in playout.item_ids if truth.step.frames else ():
+    for item_id in list(playout.items.items) if truth.step.frames else ():
         spans = truth.spans.get(item_id, [])
         claimed = playout.item_heard_bytes(item_id, now_ns)
         left = sum(max(min(end, truth.sent_end) - start, 0) for start, end in spans)
@@ -375,8 +376,8 @@ def caller_is_heard_once(sim: Watched) -> None:
     call, truth = sim.call, sim.truth
     if truth.is_ai_gone or call.has_ended:
         return
-    waiting = call.line.held_bytes + call.early_bytes + call.owed_bytes
-    dropped = call.unpaid_bytes + call.counts.caller_bytes_held_out
+    waiting = call.line.held_bytes + call.inbound.early_bytes + call.inbound.owed_bytes
+    dropped = call.inbound.unpaid_bytes + call.counts.caller_bytes_held_out
     accounted = truth.caller_given_bytes + waiting + dropped
     if accounted != len(truth.caller_came) or truth.caller_misplaced_at >= 0:
         sim.broken(

@@ -22,11 +22,10 @@ from fastbridge.simulator.tools import SimulatedTools
 from fastbridge.simulator.truth import Truth
 from fastbridge.simulator.worlds import Worlds, draw, stalls_at
 
-# What a resume may repeat: the back-up and a mark's spacing (design section 7), and a freeze.
+# What a resume may repeat beside the way from mark to mark: the back-up, and a freeze.
 BACK_UP_MS: Final = 120
-MARK_SPACING_MS: Final = 100
+MARK_SPACING_MS: Final = 60
 REPEAT_FROZEN_MS: Final = 500
-# How long after a stall of the loop a resume may still go by echoes that waited in it.
 # What is still on its way when the time is over may arrive.
 LAST_MS: Final = 1_000
 
@@ -172,7 +171,7 @@ class Simulation:
             way_ms=worlds.ai_way_ms,
             jitter_ms=worlds.ai_jitter_ms,
             freezes=worlds.ai_freezes,
-            deliver=self.bridge.from_ai_socket,
+            deliver=self.bridge.from_ai,
         )
         self.bridge.start(self.carrier, self.ai, (to_carrier, to_ai, from_ai))
         self.carrier.start(from_carrier)
@@ -187,7 +186,7 @@ class Simulation:
     @property
     def is_carrier_free(self) -> bool:
         """Say whether the way to the carrier was neither frozen nor paused of late."""
-        return self.bridge.is_way_free
+        return self.bridge.to_carrier.is_way_free
 
     @property
     def repeat_bytes_max(self) -> int:
@@ -195,7 +194,10 @@ class Simulation:
         worlds = self.worlds
         ways_ms = 2 * (worlds.carrier_way_ms + worlds.carrier_jitter_ms)
         slack_ms = 0 if self.is_carrier_free else worlds.lead_ms + REPEAT_FROZEN_MS
-        return bytes_of_ms(BACK_UP_MS + MARK_SPACING_MS + ways_ms + slack_ms)
+        # A mark stands behind a whole message.
+        messages = -(-MARK_SPACING_MS // worlds.message_ms)
+        spacing_ms = messages * worlds.message_ms
+        return bytes_of_ms(BACK_UP_MS + spacing_ms + ways_ms + slack_ms)
 
     @property
     def left_behind(self) -> tuple[int, int, bool]:
@@ -209,12 +211,12 @@ class Simulation:
 
     def counted(self) -> int:
         """Return the sum of all counters that explain something."""
-        return self.bridge.counted()
+        return self.bridge.witness.counted()
 
     def broken(self, name: str, **facts: object) -> NoReturn:
         """Raise `InvariantBroken`."""
         where = (self.seed, self.steps, self.agenda.now_ms)
-        lines = tuple(self.bridge.timeline)
+        lines = tuple(self.bridge.witness.timeline)
         raise InvariantBroken(*where, name=name, facts=facts, timeline=lines)
 
     # ----------------------------------------------------------------- time
@@ -222,11 +224,11 @@ class Simulation:
     def run(self) -> Outcome:
         """Let the call happen and judge every step that touched the call or the ear."""
         end_ns = START_NS + (self.seconds * 1000 + LAST_MS) * NS_PER_MS
-        step, bridge, facts = self.agenda.step, self.bridge, self.truth.step
+        step, loop, facts = self.agenda.step, self.bridge.loop, self.truth.step
         while step(end_ns):
             self.steps += 1
-            if bridge.is_touched or facts.heard or facts.claims:
-                bridge.is_touched = False
+            if loop.is_touched or facts.heard or facts.claims:
+                loop.is_touched = False
                 self.judge()
         self._finish()
         return self._outcome()
@@ -267,8 +269,8 @@ class Simulation:
             seconds=self.seconds,
             steps=self.steps,
             counts=counts,
-            decisions=tuple(self.bridge.decisions),
-            timeline=tuple(self.bridge.timeline),
+            decisions=tuple(self.bridge.witness.decisions),
+            timeline=tuple(self.bridge.witness.timeline),
             digest=self.bridge.digest.hexdigest(),
             short_ms=tuple(self.truth.short_ms.values()),
             one_way_ms=self.worlds.carrier_way_ms,

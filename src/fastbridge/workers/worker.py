@@ -16,10 +16,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from fastbridge import event_loop, logs
-from fastbridge.config import ConfigError, Settings
+from fastbridge.config import Settings
 from fastbridge.metrics import family_of
 from fastbridge.roster import GroupSilentError, HungUp, Listed
 from fastbridge.server import Front, Listener
+from fastbridge.setting_rules import ConfigError
 from fastbridge.silero import DetectorMissingError
 from fastbridge.workers import census
 from fastbridge.workers.board import Board
@@ -153,6 +154,7 @@ async def work(line_fd: int, board_fd: int) -> int:
 
 async def _serve(mine: Work, line: Line, listener: Listener) -> None:
     """Take calls and send counts, then drain."""
+    event_loop.leave_what_is_loaded()
     line.tell("ready")
     counting = asyncio.create_task(_send_counts(mine, line, listener.front))
     told = asyncio.create_task(mine.draining.wait())
