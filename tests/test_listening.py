@@ -539,6 +539,54 @@ def test_a_call_without_echo_is_cleared_and_gives_its_place_back() -> None:
     story(tale)
 
 
+def test_a_cleared_call_keeps_no_audio_and_an_echo_that_comes_later_is_found() -> None:
+    """Neither side's seconds are kept while a cleared call's caller is still; a sound brings them.
+
+    An echo is one: it is found after two comparisons, the first when two seconds of it were heard.
+    """
+
+    async def tale(engine: Listening, _: Network) -> None:
+        caller = Caller(engine)
+        await converse(caller, 8, 0, None)
+        assert caller.echoes == [EchoMeasured(has_echo=False)]
+        assert caller.ear.line is None
+        probes = engine.counts.probes
+        await converse(caller, 4, 120, 10)
+        assert [found.has_echo for found in caller.echoes] == [False, True]
+        assert caller.echoes[1].delay_ms == pytest.approx(120, abs=8)
+        assert engine.counts.probes == probes + 2
+        assert caller.ear.line is not None
+        assert caller.ear.has_canceller
+
+    story(tale)
+
+
+def test_what_the_network_remembers_of_a_call_that_ended_is_anothers() -> None:
+    """A place is used again, begins blank, and more are made where all are taken."""
+
+    class Remembering(Network):
+        """It marks what it is given, and must get it back or nothing."""
+
+        def score(self, windows: list[bytes], listeners: Listeners) -> list[float]:
+            for row, window in enumerate(windows):
+                assert set(listeners.context[row]) in ({0.0}, {float(window[0])})
+                listeners.context[row] = window[0]
+            return [0.75] * len(windows)
+
+    async def tale(engine: Listening, _: Network) -> None:
+        for turn in range(3):
+            callers = [Caller(engine) for _ in range(20)]
+            for number, caller in enumerate(callers):
+                frame = bytes([turn * 20 + number + 1]) * FRAME_BYTES
+                caller.say(8, frame)
+            await until(lambda all_=callers: all(len(one.scores) == 5 for one in all_))  # type: ignore[misc]
+            for caller in callers:
+                caller.ear.close()
+        assert engine._memories.rows == 32
+
+    story(tale, Remembering())
+
+
 def test_echo_places_are_bounded_and_a_refusal_is_counted_once_a_talkspurt() -> None:
     """The third call of two places goes without, counted; a place that is freed is taken."""
 
