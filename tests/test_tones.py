@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastbridge import mulaw
+from fastbridge._tones import ToneJudge
 from fastbridge.caller import noises, speech
 from fastbridge.events import SpeechScore
 from fastbridge.listening.rounds import Counters, Frame, Job, Memories, Mind, look
@@ -55,6 +56,14 @@ def test_voices_hums_and_noise_are_none() -> None:
     assert shares(sines(400, 600, 800)) == 0.0
     assert shares(sines()) == 0.0
     assert shares(np.zeros(SECOND.size)) == 0.0
+
+
+def test_a_window_of_another_length_is_refused() -> None:
+    """So is a table that is none."""
+    with pytest.raises(ValueError, match="256 bytes"):
+        is_tone(bytes(255))
+    with pytest.raises(ValueError, match="256 floats"):
+        ToneJudge(bytes(1_020), lowest_hz=330, highest_hz=3_400, weakest=0.01, rest_max=0.002)
 
 
 def test_a_tone_is_not_told_as_a_voice_and_a_voice_is() -> None:

@@ -15,7 +15,7 @@ from fastbridge.cancelling import EchoCanceller
 from fastbridge.echo_path import SPOKEN_MS_MIN, Comparison, correlate
 from fastbridge.events import CallerCleaned, SpeechScore
 from fastbridge.histogram import Histogram, score_lateness
-from fastbridge.listening.tones import are_tones
+from fastbridge.listening.tones import is_tone
 from fastbridge.mulaw import ms_of_bytes
 from fastbridge.silero import WINDOW_BYTES, Listeners, listeners
 
@@ -310,13 +310,7 @@ def _score(
 
 def _tell(batch: list[tuple[Job, Window]], scores: list[float]) -> None:
     """Give each call its score; what was a signal of the phone network gets 0."""
-    told = [
-        (job, audio, at_ms, probability)
-        for (job, (audio, at_ms, is_told)), probability in zip(batch, scores, strict=True)
-        if is_told
-    ]
-    doubted = [audio for _, audio, _, probability in told if probability >= VOICE_PROBABILITY]
-    tones = iter(are_tones(doubted) if doubted else [])
-    for job, _, at_ms, probability in told:
-        is_signal = probability >= VOICE_PROBABILITY and next(tones)
-        job.scores.append(SpeechScore(at_ms, 0.0 if is_signal else probability))
+    for (job, (audio, at_ms, is_told)), probability in zip(batch, scores, strict=True):
+        if is_told:
+            is_signal = probability >= VOICE_PROBABILITY and is_tone(audio)
+            job.scores.append(SpeechScore(at_ms, 0.0 if is_signal else probability))
