@@ -87,9 +87,9 @@ def flags_of(level: str) -> list[str]:
     return [level, "-Wall", "-Wextra", "-Wno-unused-function"]
 
 
-def plain_rooms() -> list[Path]:
+def plain_rooms(folder: Path = ROOMS) -> list[Path]:
     """Return the `.py` files that are compiled: those with a `.pxd` beside them."""
-    found = (one.with_suffix(".py") for one in sorted(ROOMS.rglob("*.pxd")))
+    found = (one.with_suffix(".py") for one in sorted(folder.rglob("*.pxd")))
     return [one for one in found if one.is_file() and one.name != "__init__.py"]
 
 

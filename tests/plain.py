@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from runpy import run_path
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "fastbridge"
@@ -18,9 +19,9 @@ PLAIN = ROOT / "build" / "plain"
 
 
 def rooms() -> list[Path]:
-    """Return the sources that run compiled: those with a `.pxd` beside them."""
-    found = (one.with_suffix(".py") for one in sorted(SOURCE.rglob("*.pxd")))
-    return [one for one in found if one.is_file()]
+    """Return the sources that run compiled, as the build itself finds them."""
+    found: list[Path] = run_path(str(ROOT / "setup.py"))["plain_rooms"](SOURCE)
+    return found
 
 
 def is_compiled_room(binary: Path) -> bool:

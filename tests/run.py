@@ -39,7 +39,8 @@ BREAKING = ("tests/test_mutations.py",)
 # What the compiled rooms are tested by, run on their plain form: there lines can be counted.
 ROOMS = (
     *("tests/test_ai_session.py", "tests/test_amends.py", "tests/test_call.py"),
-    *("tests/test_caller_gaps.py", "tests/test_calls.py", "tests/test_cancelling.py"),
+    *("tests/test_caller_gaps.py", "tests/test_caller_turn.py", "tests/test_calls.py"),
+    *("tests/test_cancelling.py",),
     *("tests/test_complaints.py", "tests/test_ear_proof.py", "tests/test_echo_guard.py"),
     *("tests/test_function_calls.py", "tests/test_heard_talk.py", "tests/test_item_ledger.py"),
     *("tests/test_journal.py", "tests/test_marks.py", "tests/test_sent_runs.py"),

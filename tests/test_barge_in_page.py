@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastbridge import barge_in, call, kept_talk, playout, speech
+from fastbridge import barge_in, caller_turn, judged_talk, kept_talk, playout, speech
 from fastbridge.config import DEFAULTS, RULES
 from fastbridge.greeting_protection import PARAMETER, GreetingProtection
 from fastbridge.mulaw import NS_PER_MS, ms_of_bytes
@@ -32,10 +32,10 @@ CONSTANTS = {
     "STUTTER_HOLDS": barge_in.STUTTER_HOLDS,
     "STUTTER_NS": barge_in.STUTTER_NS // NS_PER_MS,
     "REPORT_SLACK_MS": barge_in.REPORT_SLACK_MS,
-    "FALSE_HOLD_STEP": call.FALSE_HOLD_STEP,
+    "FALSE_HOLD_STEP": judged_talk.FALSE_HOLD_STEP,
     "UNLOOKED_MS": speech.UNLOOKED_MS,
     "VOICE_MS": speech.VOICE_MS,
-    "TURN_PATIENCE_NS": call.TURN_PATIENCE_NS // NS_PER_MS,
+    "TURN_PATIENCE_NS": caller_turn.TURN_PATIENCE_NS // NS_PER_MS,
     "UNSURE_PATIENCE_NS": barge_in.UNSURE_PATIENCE_NS // NS_PER_MS,
     "ECHO_WAIT_MS": kept_talk.ECHO_WAIT_MS,
     "BACK_UP_BYTES": ms_of_bytes(playout.BACK_UP_BYTES),

@@ -13,7 +13,9 @@ import wave
 from pathlib import Path
 
 import aiohttp
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fastbridge import demo, demo_phone
 from fastbridge.caller.proof import Proof
@@ -22,9 +24,23 @@ from fastbridge.worlds.carrier_script import CarrierScript
 from rigs import RudeAi
 from test_bridge import run
 
+EAR = 1
+"""The channel of what the caller hears."""
+SPOKEN = 1000
+"""So loud a sample is speech."""
+
+
+def loudest(channel: NDArray[np.int16], begin_s: float, end_s: float) -> int:
+    """Return the largest amplitude between two moments of a recording."""
+    return int(np.abs(channel[round(begin_s * 8000) : round(end_s * 8000)].astype(int)).max())
+
 
 def test_the_demo_proves_silence_and_writes_what_it_names(tmp_path: Path) -> None:
-    """Exit 0, silence within the round trip + 60 ms, nothing stale, a WAV and a PNG."""
+    """Exit 0, silence within the round trip + 60 ms, nothing stale, a WAV that proves it, a PNG.
+
+    At the three moments the demo names the ear's channel falls silent; after two of them the
+    answer goes on.
+    """
     out = io.StringIO()
     code = asyncio.run(demo.run(tmp_path, out=out))
     text = out.getvalue()
@@ -36,7 +52,14 @@ def test_the_demo_proves_silence_and_writes_what_it_names(tmp_path: Path) -> Non
     assert "150 of 150 frames" in text
     with wave.open(str(tmp_path / "call.wav"), "rb") as sound:
         assert (sound.getnchannels(), sound.getframerate()) == (2, 8000)
-        assert sound.getnframes() > 15 * 8000
+        heard = np.frombuffer(sound.readframes(sound.getnframes()), np.int16).reshape(-1, 2)
+    assert len(heard) > 15 * 8000
+    silences = [float(at) for at in re.findall(r"([\d.]+) s  ear     AI silent", text)]
+    assert len(silences) == 3, text  # the cough, the mhm, the interruption
+    for at_s in silences:
+        assert loudest(heard[:, EAR], at_s - 0.6, at_s) > SPOKEN
+        assert loudest(heard[:, EAR], at_s + 0.02, at_s + 0.1) == 0
+    assert all(loudest(heard[:, EAR], at_s, at_s + 1.5) > SPOKEN for at_s in silences[:2])
     assert (tmp_path / "call.png").read_bytes().startswith(b"\x89PNG")
 
 

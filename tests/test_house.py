@@ -45,6 +45,7 @@ FLOORS = {
     "doors": 1,
     "metric_names": 0,
     "histogram": 0,
+    "latest": 0,
     "answer_wait": 1,
     "loop_lag": 4,
     "early_audio": 0,
@@ -54,13 +55,15 @@ FLOORS = {
     "requester": 1,
     "function_calls": 1,
     "inbound": 2,
-    "responses": 0,
+    "responses": 0.5,
     "call_life": 2.75,
     "answering": 3,  # on top of call_life, which it extends
     "tool_talk": 3.25,  # on top of answering, which it extends
     "heard_talk": 3.4,  # on top of tool_talk, which it extends
     "kept_talk": 3.45,  # on top of heard_talk, which it extends
-    "call": 3.5,  # on top of tool_talk, which it extends
+    "caller_turn": 1,
+    "judged_talk": 3.48,  # on top of kept_talk, which it extends
+    "call": 3.5,  # on top of judged_talk, which it extends
     "wire": 3,
     "worlds": 3,
     "legs": 4,

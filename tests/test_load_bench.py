@@ -174,6 +174,14 @@ def _section(measured: str, **more: Any) -> results.Section:
     return {"measured": measured, "command": f"run {measured}", **where, **empty, **more}
 
 
+def test_what_every_part_shares_is_said_once() -> None:
+    """The machine stands there once; a version that only some parts have names them."""
+    peer = _section("2026-11-26 10:00 UTC", versions={"x": "1", "peer": "7"})
+    said = figures.report({"table": _section("2026-11-25 10:00 UTC"), "peers": peer})
+    assert said.count("a machine") == 1
+    assert "a machine, x 1, voices: a buzz.\nOnly in peers: peer 7.\n" in said
+
+
 def test_the_search_for_a_full_core_finds_the_edge() -> None:
     """Every limit is found to one step, from above and from below, and each run is made once."""
     for edge in range(0, 430, 7):

@@ -18,7 +18,7 @@ from driver import Line, audio
 from fastbridge._ring import MulawRing, PagePool
 from fastbridge.answering import Answering
 from fastbridge.config import Settings
-from fastbridge.events import InputCommitted
+from fastbridge.events import EchoMeasured, InputCommitted
 from fastbridge.histogram import NS_PER_S, WINDOW_NS, Histogram, Recent
 from fastbridge.metric_names import FAMILIES, GROUP_ONLY, PER_CALL, PREFIX, markdown
 from fastbridge.metrics import Collector
@@ -240,6 +240,37 @@ def test_codes_nobody_knows_are_counted_together() -> None:
     }
     assert rows[(OTHER,)] == 50
     assert not any("invented" in code for (code,) in rows)
+
+
+def test_delay_and_loss_of_an_echo_are_exported() -> None:
+    """The probe's verdicts are counted; an echo's delay and loss are buckets in their own units."""
+
+    async def story() -> None:
+        ai = RudeAi()
+        async with ai.listening() as url, bridge(settings_for(url)) as rig:
+            phone = await rig.phone()
+            await phone.start()
+            (live,) = rig.totals.live
+            for found in (
+                EchoMeasured(has_echo=True, delay_ms=120, loss_db=22.5),
+                EchoMeasured(has_echo=False),
+            ):
+                live._on_heard(found)  # type: ignore[attr-defined]
+            async with rig.session.get(f"{rig.http}/metrics") as answer:
+                text = await answer.text()
+        for line in (
+            'echo_verdicts_total{outcome="echo"} 1.0',
+            'echo_verdicts_total{outcome="no_echo"} 1.0',
+            'echo_delay_seconds_bucket{le="0.1"} 0.0',
+            'echo_delay_seconds_bucket{le="0.15"} 1.0',
+            "echo_delay_seconds_sum 0.12",
+            'echo_loss_decibels_bucket{le="20.0"} 0.0',
+            'echo_loss_decibels_bucket{le="25.0"} 1.0',
+            "echo_loss_decibels_sum 22.5",
+        ):
+            assert PREFIX + line in text
+
+    run(story)
 
 
 def test_recent_quantiles_are_bounds_and_nobody_steals_them() -> None:

@@ -170,14 +170,17 @@ def _facts(sections: dict[str, Section]) -> list[str]:
 
 
 def _where(sections: dict[str, Section]) -> list[str]:
-    """Return machine, versions and voices; more than one line when they were not the same."""
-    lines = []
-    for section in sections.values():
-        versions_ = ", ".join(f"{name} {one}" for name, one in section["versions"].items())
-        words = f"{section['machine']}. {versions_}. Voices: {section['voices']}."
-        if words not in lines:
-            lines.append(words)
-    return lines
+    """Return machine, versions and voices: what every part shares once, the rest by part."""
+    parts: dict[str, list[str]] = {}
+    for part, section in sections.items():
+        packages = (f"{name} {version}" for name, version in section["versions"].items())
+        for fact in (section["machine"], *packages, f"voices: {section['voices']}"):
+            parts.setdefault(fact, []).append(part)
+    facts: dict[str, list[str]] = {}
+    for fact, found in parts.items():
+        where = "" if len(found) == len(sections) else f"Only in {', '.join(found)}: "
+        facts.setdefault(where, []).append(fact)
+    return [f"{where}{', '.join(facts[where])}." for where in sorted(facts)]
 
 
 def report(sections: dict[str, Section]) -> str:

@@ -6,11 +6,11 @@ judged and the bar that false holds raise. It acts on nothing: the call performs
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from fastbridge._clocks import InputClock
 from fastbridge.config import Settings
+from fastbridge.latest import Latest
 from fastbridge.mulaw import NS_PER_MS, bytes_of_ms
 from fastbridge.talk import TABLES, Act, Candidate, Cue, Doubt, State
 
@@ -40,8 +40,8 @@ class Judge:
         self._whole_ns = 0
         # (begin, end, whether it was judged noise) of candidates that ended; None: taken for noise
         # with scores that were late, which binds nobody.
-        self._judged: deque[tuple[int, int, bool | None]] = deque(maxlen=JUDGED_KEPT)
-        self._false_holds: deque[int] = deque(maxlen=STUTTER_HOLDS)
+        self._judged: Latest[tuple[int, int, bool | None]] = Latest(JUDGED_KEPT)
+        self._false_holds: Latest[int] = Latest(STUTTER_HOLDS)
         self.false_holds = 0
 
     @property

@@ -278,6 +278,8 @@ class Bridge:
             rules = call.rules
             if rules is None or not rules.sounds():
                 return  # nobody speaks, and nobody did: most of what a detector ever says
+        elif isinstance(event, EchoMeasured):
+            self.worker.totals.measured_echo(event)
         self._handle(event)
 
     def _on_quiet(self, at_ms: int) -> None:

@@ -9,7 +9,6 @@ input clock stays whole: the delay is given back in one burst on disarm.
 from __future__ import annotations
 
 import base64
-from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -71,7 +70,7 @@ class DelayLine:
             raise ValueError(message)
         self.delay_bytes = bytes_of_ms(delay_ms)
         self.is_armed = False
-        self._frames: deque[_Frame] = deque()
+        self._frames: list[_Frame] = []
         self._held_bytes = 0
         self._true_from_ms = NEVER_MS
         self.true_frames = 0
@@ -143,7 +142,7 @@ class DelayLine:
         return leaving
 
     def _leave(self) -> Leaving:
-        frame = self._frames.popleft()
+        frame = self._frames.pop(0)
         self._held_bytes -= frame.count
         payload = frame.payload
         if frame.at_ms > self._true_from_ms:

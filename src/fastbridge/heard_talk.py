@@ -20,6 +20,10 @@ class HeardTalk(ToolTalk):
         super().__init__(settings, ring, now_ns)
         self._telling: Telling | None = None
 
+    def _forget_talk(self, now_ns: int) -> None:
+        super()._forget_talk(now_ns)
+        self._telling = None
+
     def _cut_off(self, cut: list[Cut], candidate: int, now_ns: int) -> Telling:
         """Return what the AI is to be told of an answer that was flushed just now."""
         return Telling(

@@ -55,6 +55,16 @@ class Histogram:
         return [*found, ("+Inf", running + self.counts[-1])]
 
 
+def echo_delay() -> Histogram:
+    """Return a histogram of the milliseconds our voice takes to come back, exported in seconds."""
+    return Histogram((20, 40, 60, 80, 100, 150, 200, 250, 300, 400, 500, 600), 1_000)
+
+
+def echo_loss() -> Histogram:
+    """Return a histogram of the tenths of a decibel an echo is weaker by, exported in decibels."""
+    return Histogram((60, 100, 150, 200, 250, 300, 350, 400, 450), 10)
+
+
 def score_lateness() -> Histogram:
     """Return a histogram of how many milliseconds late scores are, exported in seconds."""
     return Histogram((20, 40, 60, 80, 100, 150, 200, 300, 500, 750, 1_000, 2_000), 1_000)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 PREFIX: Final = "fastbridge_"
 STAGES: Final = ("detect", "decide", "flush", "clear_written", "carrier_confirmed", "total")
 QUANTILES: Final = (0.5, 0.99, 0.999, 1.0)
-_UNITS: Final = ("seconds", "bytes", "frames")
+_UNITS: Final = ("seconds", "bytes", "frames", "decibels")
 _HEAD: Final = "name|type|labels|unit|meaning|what a rising or high value means"
 
 

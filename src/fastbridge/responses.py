@@ -5,8 +5,9 @@ What comes of a dead or a finished one is stale; what comes of one that nobody a
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
+
+from fastbridge.latest import Latest
 
 # Answers that are over; their late words come within seconds.
 KEPT_MAX: Final = 16
@@ -20,9 +21,9 @@ class Responses:
         self.live: dict[str, str] = {}
         """Those that still generate, oldest first, with their labels."""
         self.labels: dict[str, str] = {}
-        self._finished: deque[str] = deque(maxlen=KEPT_MAX)
-        self._dead: deque[str] = deque(maxlen=KEPT_MAX)
-        self._with_audio: deque[str] = deque(maxlen=WITH_AUDIO_MAX)
+        self._finished: Latest[str] = Latest(KEPT_MAX)
+        self._dead: Latest[str] = Latest(KEPT_MAX)
+        self._with_audio: Latest[str] = Latest(WITH_AUDIO_MAX)
 
     def is_known(self, response_id: str) -> bool:
         """Say whether a response was announced before."""

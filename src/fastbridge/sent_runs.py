@@ -6,14 +6,12 @@ counts the AI's own bytes.
 
 from __future__ import annotations
 
-from collections import deque
-
 
 class SentRuns:
     """What was sent in one piece: from which wire byte, from which position, how much of it."""
 
     def __init__(self) -> None:
-        self._runs: deque[tuple[int, int, int]] = deque()
+        self._runs: list[tuple[int, int, int]] = []
         # The newest run, which most messages make longer, stands apart; 0 bytes: there is none.
         self._wire = self._start = self._bytes = 0
 
@@ -31,7 +29,7 @@ class SentRuns:
         """Return the position behind a count of wire bytes; asked for more each time."""
         runs = self._runs
         while runs and (runs[1][0] if len(runs) > 1 else self._wire) <= wire:
-            runs.popleft()
+            del runs[0]
         if runs:
             start_wire, start, length = runs[0]
             return start + min(max(wire - start_wire, 0), length)

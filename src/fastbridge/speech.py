@@ -12,13 +12,13 @@ time; levels are mean absolute amplitudes of a frame in G.711's 14 bits (`measur
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from fastbridge._clocks import Loudness, NoiseFloor
 from fastbridge.config import Settings
+from fastbridge.latest import Latest
 from fastbridge.mulaw import FRAME_MS
 
 __all__ = [
@@ -207,7 +207,7 @@ class Spells:
         self.gap_ms = gap_ms
         self.end_ms = -gap_ms
         self._began_ms = -gap_ms
-        self._earlier: deque[tuple[int, int]] = deque(maxlen=SPELLS_KEPT)
+        self._earlier: Latest[tuple[int, int]] = Latest(SPELLS_KEPT)
 
     def loud(self, at_ms: int) -> None:
         """Take a loud frame that ended at `at_ms`."""

@@ -13,13 +13,15 @@ from typing import Final, Protocol
 from fastbridge.answer_wait import AnswerHeard
 from fastbridge.call import Call
 from fastbridge.counters import CallCounters
-from fastbridge.events import BargeInConfirmed, BargeInDecided, BargeInHeld
+from fastbridge.events import BargeInConfirmed, BargeInDecided, BargeInHeld, EchoMeasured
 from fastbridge.histogram import (
     DURATION_BOUNDS_S,
     FILL_BOUNDS,
     SILENCE_BOUNDS_S,
     WAIT_BOUNDS_S,
     Histogram,
+    echo_delay,
+    echo_loss,
 )
 from fastbridge.metric_names import STAGES
 
@@ -86,6 +88,9 @@ class Totals:
         self.answers = {kind: Histogram.seconds(WAIT_BOUNDS_S) for kind in ("turn", "greeting")}
         self.connecting = Histogram.seconds(WAIT_BOUNDS_S)
         self.durations = Histogram.seconds(DURATION_BOUNDS_S)
+        self.echo_verdicts: Counter[str] = Counter()
+        self.echo_delays = echo_delay()
+        self.echo_losses = echo_loss()
         self.fill = Histogram(FILL_BOUNDS)
         self._calls_listed_max = calls_listed_max
         self._finished = CallCounters()
@@ -129,6 +134,13 @@ class Totals:
         filled = call.playout.ring.window_frames_filled
         if filled or call.is_ai_generating:
             self.fill.add(filled)
+
+    def measured_echo(self, found: EchoMeasured) -> None:
+        """The probe has a verdict on a call, or its echo has moved."""
+        self.echo_verdicts["echo" if found.has_echo else "no_echo"] += 1
+        if found.has_echo:
+            self.echo_delays.add(found.delay_ms)
+            self.echo_losses.add(round(found.loss_db * 10))
 
     # ----------------------------------------------------------------- interruptions and answers
 

@@ -11,6 +11,8 @@ from fastbridge.dashboards.look import (
     Limits,
     Panel,
     Query,
+    a_minute,
+    a_minute_by,
     board,
     during,
     graph,
@@ -20,7 +22,7 @@ from fastbridge.dashboards.look import (
     number,
     of,
     per_second,
-    quantile,
+    quantiles,
     ratio,
     total,
 )
@@ -161,8 +163,7 @@ def window_fill() -> Panel:
         "Frames of 20 ms in the playout windows of calls whose AI talks; 150 are a full window, "
         "which is no fault. When p10 falls to 0: the AI's audio comes too slowly, and gaps follow.",
         [
-            Query(quantile(0.1, name), "p10"),
-            Query(quantile(0.5, name), "p50"),
+            *quantiles(name, 0.1, 0.5),
             Query(f"max({of('fastbridge_playout_frames_max')})", "fullest now"),
         ],
         unit="none",
@@ -190,7 +191,7 @@ def underruns() -> Panel:
         "Underruns",
         "Gaps inside answers, a minute. When red: callers hear them; if *Queue fill* is low the "
         "AI's audio comes too slowly, if *Lateness* is high this machine is overloaded.",
-        [Query(f"{per_second('fastbridge_underruns_total')} * 60", "gaps a minute")],
+        [a_minute("underruns", "gaps a minute")],
         limits=Limits(1, 6),
     )
 
@@ -225,7 +226,7 @@ def lateness_quantiles() -> Panel:
         "Lateness of heartbeats, quantiles",
         "The same as lines. When p99 is red: fewer calls a worker, or more workers.",
         [
-            *(Query(quantile(share, LATENESS), f"p{share * 100:g}") for share in (0.5, 0.99)),
+            *quantiles(LATENESS, 0.5, 0.99),
             Query(f"max({of(TICKS_NOW, LARGEST)})", "maximum"),
         ],
         unit="s",
@@ -240,7 +241,7 @@ def loop_lag() -> Panel:
         "How late a timer came, with calls or without. When red and the processor is not full: "
         "something blocks the loop, most often a tool; when it is full: more workers.",
         [
-            *(Query(quantile(share, LAG), f"p{share * 100:g}") for share in (0.5, 0.99)),
+            *quantiles(LAG, 0.5, 0.99),
             Query(f"max({of(LAG_NOW, LARGEST)})", "maximum"),
         ],
         unit="s",
@@ -256,7 +257,7 @@ def beats_missed() -> Panel:
         "that waited for a carrier far behind. When *missed* is red: overload; the others: the "
         "network to the carrier.",
         [
-            Query(f"{per_second(f'fastbridge_{name}_total')} * 60", legend)
+            a_minute(name, legend)
             for name, legend in (
                 ("heartbeats_missed", "beats missed"),
                 ("carrier_stalls", "carriers stalled"),
@@ -322,13 +323,8 @@ def ai_connects() -> Panel:
         "A minute: opened, not opened, and lost inside a call (which ends it). When *failed* or "
         "*lost* rise: key, network, the AI's limits or its own trouble; the log has its words.",
         [
-            Query(
-                happened(
-                    f"{per_second('fastbridge_ai_connects_total', by='outcome')} * 60", "outcome"
-                ),
-                "{{outcome}}",
-            ),
-            Query(f"{per_second('fastbridge_ai_legs_lost_total')} * 60", "lost"),
+            a_minute_by("outcome", "ai_connects"),
+            a_minute("ai_legs_lost", "lost"),
         ],
     )
 
@@ -339,7 +335,7 @@ def ai_connect_time() -> Panel:
     return graph(
         "Opening the AI leg",
         "How long it took. When red: the greeting comes late; DNS, distance, the AI's own queue.",
-        [Query(quantile(share, name), f"p{share * 100:g}") for share in (0.5, 0.95)],
+        quantiles(name, 0.5, 0.95),
         unit="s",
         limits=Limits(1, 3),
     )
@@ -352,11 +348,8 @@ def ai_errors() -> Panel:
         "A minute, by the AI's own code; expected ones (both sides spoke at once) apart. When one "
         "rises: its code says what: limits, key, a changed interface.",
         [
-            Query(
-                happened(f"{per_second('fastbridge_ai_errors_total', by='code')} * 60", "code"),
-                "{{code}}",
-            ),
-            Query(f"{per_second('fastbridge_ai_errors_benign_total')} * 60", "expected"),
+            a_minute_by("code", "ai_errors"),
+            a_minute("ai_errors_benign", "expected"),
         ],
         limits=Limits(1, 6),
     )
@@ -369,11 +362,8 @@ def ai_dialect() -> Panel:
         "A minute: messages that broke the protocol, and audio that was none. When above 0: the "
         "AI's interface has changed; update fastbridge.",
         [
-            Query(
-                happened(f"{per_second('fastbridge_ai_faults_total', by='reason')} * 60", "reason"),
-                "{{reason}}",
-            ),
-            Query(f"{per_second('fastbridge_bad_deltas_total')} * 60", "audio that is none"),
+            a_minute_by("reason", "ai_faults"),
+            a_minute("bad_deltas", "audio that is none"),
         ],
         limits=Limits(0.5, 1),
     )
@@ -401,12 +391,7 @@ def rejects() -> Panel:
         "Refused at the door",
         "Webhooks and streams refused, a minute, by why. When *full* rises: more room is needed; "
         "signatures or tokens: strangers, or a wrong TWILIO_AUTH_TOKEN or FASTBRIDGE_PUBLIC_URL.",
-        [
-            Query(
-                happened(f"{per_second('fastbridge_rejects_total', by='reason')} * 60", "reason"),
-                "{{reason}}",
-            )
-        ],
+        [a_minute_by("reason", "rejects")],
         limits=Limits(1, 6),
     )
 
@@ -418,16 +403,8 @@ def carrier() -> Panel:
         "A minute: messages refused, and marks by what was odd about them. *cleared* is normal "
         "after interruptions. When another rises: a carrier with other rules than Twilio's.",
         [
-            Query(
-                happened(
-                    f"{per_second('fastbridge_carrier_faults_total', by='reason')} * 60", "reason"
-                ),
-                "refused {{reason}}",
-            ),
-            Query(
-                happened(f"{per_second('fastbridge_marks_odd_total', by='kind')} * 60", "kind"),
-                "mark {{kind}}",
-            ),
+            a_minute_by("reason", "carrier_faults", "refused "),
+            a_minute_by("kind", "marks_odd", "mark "),
         ],
     )
 
@@ -456,13 +433,8 @@ def tools() -> Panel:
         "failures rise: read the log; when outputs are dropped: tools are slower than callers' "
         "patience.",
         [
-            Query(
-                happened(
-                    f"{per_second('fastbridge_tool_runs_total', by='outcome')} * 60", "outcome"
-                ),
-                "{{outcome}}",
-            ),
-            Query(f"{per_second('fastbridge_tool_outputs_dropped_total')} * 60", "too late"),
+            a_minute_by("outcome", "tool_runs"),
+            a_minute("tool_outputs_dropped", "too late"),
         ],
     )
 
@@ -473,9 +445,6 @@ def journals() -> Panel:
         "Journals lost",
         "Journals a minute that ended before their call: full, overrun (a slow disk) or failed. "
         "When above 0: those calls cannot be replayed to their end; a larger limit, a faster disk.",
-        [
-            Query(f"{per_second(f'fastbridge_journals_{name}_total')} * 60", name)
-            for name in ("full", "overrun", "failed")
-        ],
+        [a_minute(f"journals_{name}", name) for name in ("full", "overrun", "failed")],
         limits=Limits(0.5, 1),
     )

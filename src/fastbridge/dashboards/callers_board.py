@@ -11,6 +11,7 @@ from fastbridge.dashboards.look import (
     Limits,
     Panel,
     Query,
+    a_minute,
     bars,
     board,
     during,
@@ -21,6 +22,7 @@ from fastbridge.dashboards.look import (
     number,
     per_second,
     quantile,
+    quantiles,
     ratio,
     total,
     zero,
@@ -162,10 +164,7 @@ def silence_quantiles() -> Panel:
         "Time to silence, quantiles",
         "The same as lines. When p95 is above the red line: see *Stages*. When only p99 is: a few "
         "calls with a bad network or a doubted sound; find them by their summary lines.",
-        [
-            Query(quantile(share, TIME_TO_SILENCE, TOTAL), f"p{share * 100:g}")
-            for share in (0.5, 0.95, 0.99)
-        ],
+        quantiles(TIME_TO_SILENCE, 0.5, 0.95, 0.99, where=[TOTAL]),
         unit="s",
         limits=Limits(0.3, ENOUGH_S),
     )
@@ -293,7 +292,7 @@ def dead_air() -> Panel:
         "that failed, asked for once more, turns the bridge had to end. When red: see *AI errors* "
         "on board *Bridge*.",
         [
-            Query(f"{per_second(f'fastbridge_{name}_total')} * 60", name.replace("_", " "))
+            a_minute(name, name.replace("_", " "))
             for name in ("requests_lost", "responses_failed", "answers_retried", "turns_forced")
         ],
         limits=Limits(1, 5),
@@ -323,7 +322,7 @@ def memory() -> Panel:
         "*refused* is red: the AI believes that callers heard what they did not; update "
         "fastbridge, and report it with a journal.",
         [
-            Query(f"{per_second(f'fastbridge_{name}_total')} * 60", legend)
+            a_minute(name, legend)
             for name, legend in (
                 ("truncates", "cut to what was heard"),
                 ("items_deleted", "deleted"),

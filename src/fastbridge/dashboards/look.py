@@ -83,6 +83,22 @@ def ratio(part: str, whole: str) -> str:
     return f"({part}) / ({whole} > 0) or on() vector(0)"
 
 
+def a_minute(name: str, legend: str) -> Query:
+    """Ask how often a counter of ours rose in a minute."""
+    return Query(f"{per_second(f'fastbridge_{name}_total')} * 60", legend)
+
+
+def a_minute_by(label: str, name: str, prefix: str = "") -> Query:
+    """Ask the same for each value of a label that came up."""
+    rate = per_second(f"fastbridge_{name}_total", by=label)
+    return Query(happened(f"{rate} * 60", label), f"{prefix}{{{{{label}}}}}")
+
+
+def quantiles(name: str, *shares: float, where: Sequence[str] = ()) -> list[Query]:
+    """Ask for some quantiles of a histogram, each named by its share."""
+    return [Query(quantile(share, name, *where), f"p{share * 100:g}") for share in shares]
+
+
 def _by(labels: str) -> str:
     return f" by ({labels}) " if labels else ""
 

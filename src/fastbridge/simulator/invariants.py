@@ -1,7 +1,8 @@
 """What must be true after every step of a simulated call, each rule a function with its name.
 
-A number in a docstring is that of its invariant: several rules may guard one. A rule compares the call's own words with `truth`, the
-ledger the simulator keeps beside it; one that is broken raises `InvariantBroken` with the seed.
+A number in a docstring is that of its invariant: several rules may guard one. A rule compares the
+call's own words with `truth`, the ledger the simulator keeps beside it; one that is broken raises
+`InvariantBroken` with the seed.
 """
 
 from __future__ import annotations
