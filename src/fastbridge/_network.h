@@ -1,7 +1,7 @@
 /* The Silero network at 8 kHz, forward only, many calls at once: what `_network.pyx` runs.
 
-   Plain C on purpose: a run of the general engine it replaces cost 76 us for one window and 28 for
-   each of many, in a server (cold caches) thrice that; this costs 20 and 9. Each layer is a product
+   Plain C on purpose: a run of the general engine it replaces cost 80 us for one window and 31 for
+   each of many, with cold caches 220 for one; this costs 19 and 10, and 49. Each layer is a product
    of rows with a matrix that lies in panels of 16 columns: a panel stays in the first cache while
    all rows of a batch pass it. */
 
