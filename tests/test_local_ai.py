@@ -519,6 +519,16 @@ def test_a_missing_detector_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
         Silero()
 
 
+def test_weights_that_are_cut_short_are_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file of another length is no network."""
+    (tmp_path / "cut").write_bytes(bytes(1_000))
+    monkeypatch.setattr("fastbridge.silero._weights", lambda: tmp_path / "cut")
+    with pytest.raises(DetectorMissingError, match="cut short"):
+        Silero()
+
+
 class BrokenDetector(Silero):
     """A network that cannot be run."""
 

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from fastbridge import mulaw
-from fastbridge._network import Network
+from fastbridge._network import WEIGHTS_BYTES, Network
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -26,7 +26,7 @@ WINDOW_BYTES: Final = 256
 WINDOW_MS: Final = mulaw.ms_of_bytes(WINDOW_BYTES)
 CONTEXT_BYTES: Final = 32
 _STATE_WIDTH: Final = 128
-MISSING: Final = "the detector's weights are missing: install fastbridge again"
+MISSING: Final = "the detector's weights are missing or cut short: install fastbridge again"
 
 
 class DetectorMissingError(RuntimeError):
@@ -72,9 +72,10 @@ class Silero:
         """Load the weights (0.9 MB); raises `DetectorMissingError`."""
         import numpy as np
 
-        if not is_installed():
+        packed = _weights().read_bytes() if is_installed() else b""
+        if len(packed) != WEIGHTS_BYTES:
             raise DetectorMissingError(MISSING)
-        weights = np.frombuffer(_weights().read_bytes(), "<f4").astype(np.float32).tobytes()
+        weights = np.frombuffer(packed, "<f4").astype(np.float32).tobytes()
         table = mulaw.decode_floats(bytes(range(256))).tobytes()
         self._network = Network(weights, table)
 
