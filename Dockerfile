@@ -3,7 +3,7 @@ FROM python:3.12-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -c constraints.txt '.[vad,echo]'
+RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir -c constraints.txt '.[echo]'
 
 FROM python:3.12-slim-bookworm
 COPY --from=build /venv /venv

@@ -22,7 +22,9 @@ HEADERS = {
     "_ring": ("_ring_core.h", "_base64.h", "_atomics.h"),
     "_clocks": (),
     "_lines": ("_base64.h", "_atomics.h"),
+    "_network": ("_network.h",),
     "_scan": ("_scan.h", "_base64.h", "_atomics.h"),
+    "_tones": ("_tones.h",),
     "_websocket": ("_websocket.h", "_atomics.h"),
 }
 # How plain rooms are translated: as Python means them (division, indices), no call frames kept.

@@ -9,17 +9,18 @@ _JOIN_MS = 60
 
 
 class PlayedLine:
-    """The AI's voice as the caller's ear gets it, on the caller's clock; about four seconds.
+    """The AI's voice as the caller's ear gets it, on the caller's clock.
 
     Filled by the playout: `put` when a frame is written, at the time it will be played; `cut` when
     a `clear` took back what had not been played. Where nothing was played it holds 0xFF.
     """
 
-    __slots__ = ("_data", "_end", "talkspurts")
+    __slots__ = ("_data", "_end", "_size", "talkspurts")
 
-    def __init__(self) -> None:
+    def __init__(self, kept_bytes: int = _LINE_BYTES) -> None:
         self.talkspurts = 0
-        self._data = bytearray([SILENCE]) * _LINE_BYTES
+        self._size = kept_bytes
+        self._data = bytearray([SILENCE]) * kept_bytes
         self._end = 0
 
     @property
@@ -39,14 +40,15 @@ class PlayedLine:
         else:
             self.talkspurts += 1
         if start > self._end:
-            silent = min(start - self._end, _LINE_BYTES)
+            silent = min(start - self._end, self._size)
             self._write(start - silent, bytes([SILENCE]) * silent)
-        self._write(start, audio[-_LINE_BYTES:])
+        kept = audio[-self._size :]
+        self._write(start + len(audio) - len(kept), kept)
         self._end = start + len(audio)
 
     def _write(self, position: int, audio: bytes) -> None:
-        at = position % _LINE_BYTES
-        first = min(len(audio), _LINE_BYTES - at)
+        at = position % self._size
+        first = min(len(audio), self._size - at)
         self._data[at : at + first] = audio[:first]
         self._data[: len(audio) - first] = audio[first:]
 
@@ -58,11 +60,11 @@ class PlayedLine:
         """Return what was played in `[start_ms, start_ms + length_ms)`, 0xFF where nothing was."""
         start = bytes_of_ms(start_ms)
         end = start + bytes_of_ms(length_ms)
-        low = max(start, self._end - _LINE_BYTES, 0)
+        low = max(start, self._end - self._size, 0)
         high = min(end, self._end)
         if low >= high:
             return bytes([SILENCE]) * (end - start)
-        at = low % _LINE_BYTES
+        at = low % self._size
         kept = bytes(self._data[at : at + high - low])
         kept += bytes(self._data[: high - low - len(kept)])
         return bytes([SILENCE]) * (low - start) + kept + bytes([SILENCE]) * (end - high)

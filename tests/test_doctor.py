@@ -281,15 +281,15 @@ def test_missing_parts_are_named_with_their_command(monkeypatch: pytest.MonkeyPa
         "_missing",
         lambda names: [*missing(names), *(one for one in names if one == "uvloop")],
     )
-    monkeypatch.setattr(doctor, "_EXTRAS", {"vad": ("onnxruntime",), "echo": ("no-such-part",)})
-    monkeypatch.setattr(doctor, "_model_is_here", lambda: False)
-    found = {one.check: one for one in (*doctor._machine(), *doctor._extras())}
+    monkeypatch.setattr(doctor, "_EXTRAS", {"echo": ("no-such-part",)})
+    monkeypatch.setattr("fastbridge.silero.is_installed", lambda: False)
+    found = {one.check: one for one in (*doctor._machine(), *doctor._extras(), doctor._detector())}
     assert found["python"].state == found["packages"].state == "fail"
     assert found["packages"].found == "missing: no-such-part"
     assert found["uvloop"].state == "warn"
     assert found["extra [echo]"].state == "warn"
     assert 'pip install "fastbridge[echo]"' in found["extra [echo]"].fix
-    assert found["extra [vad]"].state == "fail"
+    assert found["detector"].state == "fail"
 
 
 def test_colour_is_for_terminals_only() -> None:

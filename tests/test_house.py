@@ -18,6 +18,8 @@ FLOORS = {
     "_ring": 0,
     "_clocks": 0,
     "_lines": 0,
+    "_network": 0,
+    "_tones": 0,
     "_scan": 0,
     "_websocket": 0,
     "mulaw": 0,

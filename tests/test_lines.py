@@ -25,10 +25,12 @@ steps = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps, st.integers(0, 9_000))
-def test_the_line_is_the_slow_one(steps: list[tuple[str, int, int]], now_ms: int) -> None:
+@given(steps, st.integers(0, 9_000), st.sampled_from([480, 21_600, fast.LINE_BYTES]))
+def test_the_line_is_the_slow_one(
+    steps: list[tuple[str, int, int]], now_ms: int, size: int
+) -> None:
     """Messages early and late, cuts, gaps, more than it holds: what is taken agrees to the byte."""
-    quick, judge = fast.PlayedLine(), slow.PlayedLine()
+    quick, judge = fast.PlayedLine(size), slow.PlayedLine(size)
     for what, ms, count in steps:
         now_ms = max(now_ms + ms // 4, 0)
         if what == "cut":
@@ -67,6 +69,12 @@ def test_a_message_without_a_frame_is_refused(message: bytes) -> None:
     assert line.end_ms == 0
 
 
+def test_a_line_holds_the_longest_message() -> None:
+    """A shorter one is refused, and what is asked for is said."""
+    with pytest.raises(ValueError, match="at least 480"):
+        fast.PlayedLine(479)
+
+
 near_steps = st.lists(
     st.one_of(st.binary(min_size=1, max_size=700), st.just(b"")), min_size=1, max_size=60
 )
@@ -74,16 +82,26 @@ near_steps = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(near_steps)
-def test_the_near_line_keeps_the_latest_two_seconds(frames: list[bytes]) -> None:
-    """Frames of any length, decoded; an empty one here is a gap that clears it."""
-    one, kept = fast.NearLine(), b""
-    for frame in frames * 3:
+def test_the_near_line_keeps_the_latest(frames: list[bytes]) -> None:
+    """Frames of any length, decoded; an empty one here is a gap that clears it.
+
+    Two seconds of them, half a second where it was narrowed; what is kept stays when it widens.
+    """
+    one, kept, most = fast.NearLine(), b"", fast.NEAR_BYTES
+    for number, frame in enumerate(frames * 9):
+        if number % 90 == 50:
+            one.narrow()
+            most = fast.NEAR_SHORT_BYTES
+            kept = kept[-most:]
+        elif number % 90 == 70:
+            one.widen()
+            most = fast.NEAR_BYTES
         if not frame:
             one.clear()
             kept = b""
             continue
         one.put(base64.b64encode(frame).decode(), len(frame))
-        kept = (kept + frame)[-fast.NEAR_BYTES :]
+        kept = (kept + frame)[-most:]
         assert one.kept_bytes == len(kept)
         assert one.take(len(frame[-fast.NEAR_BYTES :]), 1) == frame[:1]
         assert one.take(len(kept), len(kept)) == kept
@@ -91,6 +109,14 @@ def test_the_near_line_keeps_the_latest_two_seconds(frames: list[bytes]) -> None
             one.take(len(kept) // 2, len(kept) // 3)
             == (kept[len(kept) - len(kept) // 2 :][: len(kept) // 3])
         )
+
+
+def test_a_frame_of_more_than_half_a_second_is_kept_whole() -> None:
+    """A narrow line widens by itself."""
+    one, frame = fast.NearLine(), bytes(range(256)) * 20
+    one.narrow()
+    one.put(base64.b64encode(frame).decode(), len(frame))
+    assert one.take(len(frame), len(frame)) == frame
 
 
 def test_the_near_line_refuses_what_it_has_not() -> None:

@@ -17,6 +17,7 @@ from fastbridge.caller import speech as caller_speech
 from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechScore
 from fastbridge.listening import Ear, Listening, choose, warm_up
 from fastbridge.listening.ear import FRAMES_MAX
+from fastbridge.listening.engine import gathering_s
 from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SILENCE_FRAME
 from fastbridge.silero import WINDOW_MS, DetectorMissingError, Listeners
@@ -38,6 +39,7 @@ class Network:
     gate: threading.Event = field(default_factory=threading.Event)
     fails: bool = False
     threads: set[str] = field(default_factory=set)
+    quick_windows: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -136,7 +138,7 @@ def test_scores_come_back_in_order_with_the_callers_clock() -> None:
         await until(lambda: len(caller.scores) == 10)
         assert [score.at_ms for score in caller.scores] == [WINDOW_MS * n for n in range(1, 11)]
         assert {score.probability for score in caller.scores} == {0.75}
-        assert network.threads == {"fastbridge-ear_0"}
+        assert network.threads == {"fastbridge-ear"}
 
     assert story(tale).counts.scored_windows == 10
 
@@ -181,6 +183,63 @@ def test_a_sound_that_begins_is_scored_with_what_was_before() -> None:
         assert caller.scores[0] == SpeechScore(20 * FRAME_MS + WINDOW_MS, 0.75)
 
     assert story(tale).counts.scored_windows == PRE_ROLL_FRAMES * FRAME_MS // WINDOW_MS + 5
+
+
+def test_a_frame_that_completes_no_window_wakes_nobody() -> None:
+    """Three of eight frames wait for the next: fewer rounds, the same windows, no score later."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        for frames in range(1, 41):
+            caller.say(1, bytes([0x10, frames]) * (FRAME_BYTES // 2))
+            await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+            assert len(caller.scores) == frames * FRAME_MS // WINDOW_MS
+        assert engine.counts.rounds == 25 + 1  # the first frame always asks
+        assert b"".join(network.windows) == b"".join(
+            bytes([0x10, frames]) * (FRAME_BYTES // 2) for frames in range(1, 41)
+        )
+
+    story(tale)
+
+
+def test_a_window_that_had_begun_goes_on_in_the_next_sound() -> None:
+    """Frames that waited are not lost: with a short pause behind them they are pre-roll."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        caller = Caller(engine)
+        caller.say(1)
+        await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+        caller.rest(HANGOVER_MS // FRAME_MS)
+        await until(lambda: len(caller.scores) == 10)
+        said = FRAME_BYTES * 16
+        caller.rest(4)
+        caller.say(6)
+        await until(lambda: not caller.ear.pending and not caller.ear.in_flight)
+        heard = FRAME_BYTES * (16 + 4 + 6)
+        assert said % 256 == 0
+        assert len(network.windows) == heard // 256
+        assert b"".join(network.windows)[said:].startswith(SILENCE_FRAME * 4 + LOUD_FRAME)
+
+    story(tale)
+
+
+def test_the_more_speak_the_longer_they_are_waited_for() -> None:
+    """One alone waits 4 ms for company, many 10: the network is cheaper for more at once."""
+    assert gathering_s(0.004, 0) == gathering_s(0.004, 1) == 0.004
+    assert gathering_s(0.004, 9) == 0.008
+    assert gathering_s(0.004, 13) == gathering_s(0.004, 400) == 0.010
+
+    async def tale(engine: Listening, _: Network) -> None:
+        callers = [Caller(engine) for _ in range(4)]
+        for caller in callers:
+            caller.say(2)
+        assert engine.awake_ears == 4
+        callers[0].ear.keep(coded64(LOUD_FRAME), FRAME_BYTES, callers[0].at_ms + FRAME_MS)
+        callers[1].ear.close()
+        callers[2].rest(1 + HANGOVER_MS // FRAME_MS)
+        assert engine.awake_ears == 1
+
+    assert story(tale).awake_ears == 0
 
 
 def test_frames_nobody_wanted_are_pre_roll() -> None:
@@ -336,6 +395,30 @@ def test_a_thread_that_is_behind_for_long_sheds_new_sounds_and_takes_them_again(
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
+def test_a_small_round_of_a_quick_network_is_done_on_the_loop() -> None:
+    """No thread is woken for a few windows; many, a comparison, or an echo to cancel are its."""
+
+    async def tale(engine: Listening, network: Network) -> None:
+        here = threading.current_thread().name
+        caller = Caller(engine)
+        caller.say(2)
+        await until(lambda: len(caller.scores) == 1)
+        assert network.threads == {here}
+        network.threads.clear()
+        callers = [Caller(engine) for _ in range(3)]
+        for one in callers:
+            one.say(3)
+        await until(lambda: all(len(one.scores) == 1 for one in callers))
+        assert network.threads == {"fastbridge-ear"}
+        network.threads.clear()
+        play(caller.ear, LOUD_FRAME, caller.at_ms)
+        caller.say(2)
+        await until(lambda: bool(caller.cleaned) and not caller.ear.in_flight)
+        assert network.threads == {"fastbridge-ear"}
+
+    story(tale, Network(quick_windows=4))
+
+
 def test_a_broken_network_deafens_nobody_for_good() -> None:
     """A failed round is counted and counts as silence; the next one works."""
 
@@ -456,6 +539,54 @@ def test_a_call_without_echo_is_cleared_and_gives_its_place_back() -> None:
     story(tale)
 
 
+def test_a_cleared_call_keeps_no_audio_and_an_echo_that_comes_later_is_found() -> None:
+    """Neither side's seconds are kept while a cleared call's caller is still; a sound brings them.
+
+    An echo is one: it is found after two comparisons, the first when two seconds of it were heard.
+    """
+
+    async def tale(engine: Listening, _: Network) -> None:
+        caller = Caller(engine)
+        await converse(caller, 8, 0, None)
+        assert caller.echoes == [EchoMeasured(has_echo=False)]
+        assert caller.ear.line is None
+        probes = engine.counts.probes
+        await converse(caller, 4, 120, 10)
+        assert [found.has_echo for found in caller.echoes] == [False, True]
+        assert caller.echoes[1].delay_ms == pytest.approx(120, abs=8)
+        assert engine.counts.probes == probes + 2
+        assert caller.ear.line is not None
+        assert caller.ear.has_canceller
+
+    story(tale)
+
+
+def test_what_the_network_remembers_of_a_call_that_ended_is_anothers() -> None:
+    """A place is used again, begins blank, and more are made where all are taken."""
+
+    class Remembering(Network):
+        """It marks what it is given, and must get it back or nothing."""
+
+        def score(self, windows: list[bytes], listeners: Listeners) -> list[float]:
+            for row, window in enumerate(windows):
+                assert set(listeners.context[row]) in ({0.0}, {float(window[0])})
+                listeners.context[row] = window[0]
+            return [0.75] * len(windows)
+
+    async def tale(engine: Listening, _: Network) -> None:
+        for turn in range(3):
+            callers = [Caller(engine) for _ in range(20)]
+            for number, caller in enumerate(callers):
+                frame = bytes([turn * 20 + number + 1]) * FRAME_BYTES
+                caller.say(8, frame)
+            await until(lambda all_=callers: all(len(one.scores) == 5 for one in all_))  # type: ignore[misc]
+            for caller in callers:
+                caller.ear.close()
+        assert engine._memories.rows == 32
+
+    story(tale, Remembering())
+
+
 def test_echo_places_are_bounded_and_a_refusal_is_counted_once_a_talkspurt() -> None:
     """The third call of two places goes without, counted; a place that is freed is taken."""
 
@@ -559,14 +690,14 @@ def test_what_a_setting_gets_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` does without the extra and says so; `silero` insists; the others load nothing."""
 
     def missing() -> object:
-        raise DetectorMissingError("needs onnxruntime")
+        raise DetectorMissingError("weights are missing")
 
     monkeypatch.setattr("fastbridge.listening.engine.Silero", missing)
     assert choose("energy") == (None, "energy (loudness alone: it fires on noise)")
     assert choose("server")[0] is None
     assert choose("auto") == (
         None,
-        "the AI alone (speech_started): needs onnxruntime",
+        "the AI alone (speech_started): weights are missing",
     )
     with pytest.raises(DetectorMissingError):
         choose("silero")

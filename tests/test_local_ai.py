@@ -512,10 +512,20 @@ def test_a_batch_scores_as_each_call_alone(caller_speech: bytes) -> None:
     assert not together.state[:, 2].any()
 
 
-def test_a_missing_detector_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without onnxruntime the error says what to install."""
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(DetectorMissingError, match=r"fastbridge\[vad\]"):
+def test_a_missing_detector_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the weights are not in the package the error says so."""
+    monkeypatch.setattr("fastbridge.silero.is_installed", lambda: False)
+    with pytest.raises(DetectorMissingError, match="install fastbridge again"):
+        Silero()
+
+
+def test_weights_that_are_cut_short_are_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file of another length is no network."""
+    (tmp_path / "cut").write_bytes(bytes(1_000))
+    monkeypatch.setattr("fastbridge.silero._weights", lambda: tmp_path / "cut")
+    with pytest.raises(DetectorMissingError, match="cut short"):
         Silero()
 
 

@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 from fastbridge import mulaw
+from fastbridge._tones import ToneJudge
 from fastbridge.caller import noises, speech
 from fastbridge.events import SpeechScore
-from fastbridge.listening.rounds import Counters, Frame, Job, Mind, look
+from fastbridge.listening.rounds import Counters, Frame, Job, Memories, Mind, look
 from fastbridge.listening.tones import is_tone
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SAMPLE_RATE_HZ
 from fastbridge.silero import WINDOW_BYTES, Listeners
@@ -57,6 +58,14 @@ def test_voices_hums_and_noise_are_none() -> None:
     assert shares(np.zeros(SECOND.size)) == 0.0
 
 
+def test_a_window_of_another_length_is_refused() -> None:
+    """So is a table that is none."""
+    with pytest.raises(ValueError, match="256 bytes"):
+        is_tone(bytes(255))
+    with pytest.raises(ValueError, match="256 floats"):
+        ToneJudge(bytes(1_020), lowest_hz=330, highest_hz=3_400, weakest=0.01, rest_max=0.002)
+
+
 def test_a_tone_is_not_told_as_a_voice_and_a_voice_is() -> None:
     """A network that hears voices everywhere is not believed where there is only a tone."""
 
@@ -71,7 +80,7 @@ def test_a_tone_is_not_told_as_a_voice_and_a_voice_is() -> None:
             for at in range(0, len(audio) - FRAME_BYTES + 1, FRAME_BYTES)
         ]
         job = Job(Mind(12), frames)
-        look([job], Credulous(), Counters())
+        look([job], Credulous(), Counters(), Memories())
         assert all(isinstance(one, SpeechScore) for one in job.scores)
         return {one.probability for one in job.scores}
 

@@ -2,7 +2,7 @@
 
 Run: python bench/barge_in/detectors.py [--clips 50] [--seconds 60] [--sounds DIR]
 
-Needs numpy, onnxruntime (`fastbridge[vad]`), pywebrtc-audio (`fastbridge[echo]`) and, for the
+Needs pywebrtc-audio (`fastbridge[echo]`) and, for the
 voices, Debian's asterisk-core-sounds-en-wav, -it-wav and -fr-wav (apt-get install; studio prompts
 at 8 kHz, CC-BY-SA-3.0). Nothing is downloaded. Everything made here is seeded.
 
@@ -29,7 +29,7 @@ from fastbridge._ring import measure_base64
 from fastbridge.caller.speech import VOICES as FOLDERS
 from fastbridge.echo_path import STEP_MS, WINDOW_MS, EchoPath, correlate
 from fastbridge.events import EchoMeasured
-from fastbridge.listening.rounds import Counters, Frame, Gate, Job, Mind, look
+from fastbridge.listening.rounds import Counters, Frame, Gate, Job, Memories, Mind, look
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SAMPLE_RATE_HZ, bytes_of_ms
 from fastbridge.silero import Silero
 from fastbridge.speech import EnergyRules, Rules, SileroRules, Spurt, Stage
@@ -152,6 +152,7 @@ def hear(
     """Walk a caller's sound through gate, canceller, network and rules."""
     heard = Heard([], [])
     mind, gate, counts, path = Mind(FLOOR), Gate(FLOOR), Counters(), EchoPath()
+    memories = Memories()
     line = PlayedLine()
     near = to_mulaw(sound)
     for audio, at_ms, level in frames_of(sound):
@@ -163,7 +164,7 @@ def hear(
             frame.played = line.take(begin_ms, FRAME_MS)
         job = Job(mind, [frame], keeps_canceller=True)
         if silero is not None:
-            look([job], silero, counts)
+            look([job], silero, counts, memories)
         take(heard, rules.level(job.cleaned[0].level if job.cleaned else level, at_ms))
         for score in job.scores:
             take(heard, rules.score(score.at_ms, score.probability))
@@ -364,7 +365,7 @@ def show_cost(voices: dict[str, list[Sound]], silero: Silero) -> None:
 def cost(calls: int, sound: bytes, silero: Silero, *, cancels: bool = False) -> float:
     """Return microseconds a frame; rounds of eight frames, five windows a call."""
     minds = [Mind(FLOOR) for _ in range(calls)]
-    counts = Counters()
+    counts, memories = Counters(), Memories()
     span = 8 * FRAME_BYTES
     at_ms = 0
 
@@ -380,7 +381,7 @@ def cost(calls: int, sound: bytes, silero: Silero, *, cancels: bool = False) -> 
                 frames.append(frame)
             jobs.append(Job(mind, frames, keeps_canceller=True))
         at_ms += 8 * FRAME_MS
-        look(jobs, silero, counts)
+        look(jobs, silero, counts, memories)
 
     return spent(one_round, max(4, 24 // calls)) / (8 * calls)
 

@@ -4,7 +4,7 @@ Run: python -m bench.barge_in.interruptions [--quick] [--modes reversible,instan
      [--rows WORD,WORD] [--set NAME=VALUE ...]    (what a setting does: docs/barge_in.md)
 
 Virtual time, fixed seeds: the same machine or another, the same figures (up to the last digits of
-floating point). Needs `fastbridge[vad]`, `fastbridge[echo]` and the recordings `corpus.py` names.
+floating point). Needs `fastbridge[echo]` and the recordings `corpus.py` names.
 """
 
 from __future__ import annotations

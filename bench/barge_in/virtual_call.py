@@ -28,7 +28,7 @@ from fastbridge.call_life import history_frames
 from fastbridge.config import Settings
 from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear
 from fastbridge.listening.engine import Listening
-from fastbridge.listening.rounds import Counters, Job, look
+from fastbridge.listening.rounds import Counters, Job, Memories, look
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, FRAME_NS, NS_PER_MS
 from fastbridge.silero import WINDOW_BYTES, Listeners, Silero, listeners
 from fastbridge.talk import State
@@ -69,6 +69,8 @@ class _Engine:
 
     is_shedding = False
     scorer = True
+    awake_ears = 0
+    ahead_ms = 700
 
     def __init__(self, energy_floor: int, *, has_canceller: bool) -> None:
         self.energy_floor = energy_floor
@@ -365,9 +367,9 @@ class VirtualCall:
         ear = self.ear
         if not self.engine.is_woken:
             return None
-        count = min(len(ear.pending), ROUND_FRAMES_MAX)
-        frames = [ear.pending.popleft() for _ in range(count)]
-        ear.in_flight = count
+        frames = ear.pending[:ROUND_FRAMES_MAX]
+        del ear.pending[:ROUND_FRAMES_MAX]
+        ear.in_flight = len(frames)
         self.engine.is_woken = bool(ear.pending)
         return Job(ear.mind, frames, ear.take_probe(), ear.has_canceller)
 
@@ -470,12 +472,12 @@ class VirtualCall:
 
 def run(calls: list[VirtualCall], silero: Silero) -> None:
     """Run all calls side by side, 20 ms of each at a time, one batch for each detector."""
-    counts = Counters()
+    counts, memories = Counters(), Memories()
     live = calls
     while live:
         live = [call for call in live if call.step()]
         jobs = [(call, job) for call in live if (job := call.take_job()) is not None]
-        look([job for _, job in jobs], silero, counts)
+        look([job for _, job in jobs], silero, counts, memories)
         for call, job in jobs:
             call.looked(job)
         # All that came: what had waited for us arrives in one burst.

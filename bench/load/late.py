@@ -36,6 +36,7 @@ def serve(late_s: float) -> int:
         return score(network, windows, listeners)
 
     silero.Silero.score = late  # type: ignore[assignment, method-assign]
+    silero.Silero.quick_windows = 0  # nothing of it on the event loop
     return command_line(["serve"])
 
 

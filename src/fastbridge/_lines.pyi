@@ -5,13 +5,16 @@
 from typing import Final
 
 LINE_BYTES: Final[int]
-"""What a line remembers: 4.1 s."""
+"""What a `PlayedLine` remembers where nothing else is asked for: 4.1 s."""
 
 NEAR_BYTES: Final[int]
 """Bytes a `NearLine` keeps: 2 s."""
 
+NEAR_SHORT_BYTES: Final[int]
+"""Bytes a narrow one keeps: 0.5 s."""
+
 class NearLine:
-    """The last two seconds of the caller, in one piece; 16 kB, touched as they fill."""
+    """The last two seconds of the caller in one piece (16 kB), or half a second (4 kB)."""
 
     @property
     def kept_bytes(self) -> int:
@@ -21,7 +24,14 @@ class NearLine:
         """Add a frame: `payload` is valid base64 of `count` mu-law bytes.
 
         Raises ValueError where its length says something else; the letters are not looked at.
+        One that is longer than half a second widens the line.
         """
+
+    def widen(self) -> None:
+        """Keep two seconds from now on, as at first; what is kept stays."""
+
+    def narrow(self) -> None:
+        """Keep half a second from now on; what is older goes."""
 
     def take(self, back_bytes: int, count: int) -> bytes:
         """Return `count` bytes from `back_bytes` before the end on.
@@ -33,11 +43,17 @@ class NearLine:
         """Forget all of it."""
 
 class PlayedLine:
-    """The AI's voice as the caller's ear gets it, on the caller's clock; about four seconds.
+    """The AI's voice as the caller's ear gets it, on the caller's clock; the last of it.
 
     Filled by the playout: `put` when a frame is written, at the time it will be played; `cut` when
     a `clear` took back what had not been played. Where nothing was played it holds 0xFF.
     """
+
+    def __init__(self, kept_bytes: int = ...) -> None:
+        """Remember so many bytes (`LINE_BYTES`), what is still to be played among them.
+
+        Raises ValueError for less than the longest message.
+        """
 
     @property
     def talkspurts(self) -> int:

@@ -7,6 +7,7 @@ No clock of its own, no allocation for a frame. The contract of every name is in
 slow twin in `tests/lines_oracle.py` says what is right.
 """
 
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
@@ -34,14 +35,19 @@ cdef enum:
 
 LINE_BYTES = LINE
 NEAR_BYTES = NEAR_KEPT
+NEAR_SHORT_BYTES = NEAR_SHORT
 
 
 cdef class NearLine:
-    """The last two seconds of the caller, in one piece."""
+    """The last two seconds of the caller in one piece, or half a second where that will do."""
 
     def __cinit__(self):
         self.kept_bytes = 0
         self._end = 0
+        self._resize(NEAR)
+
+    def __dealloc__(self):
+        PyMem_Free(self._data)
 
     cpdef object put(self, str payload, int64_t count):
         """Add a frame: `payload` is valid base64 of `count` mu-law bytes."""
@@ -54,6 +60,8 @@ cdef class NearLine:
         size = <size_t>PyUnicode_GET_LENGTH(payload)
         if not PyUnicode_IS_ASCII(payload) or fb_decoded_bytes(text, size) != count or count <= 0:
             raise ValueError(f"{size} characters are not base64 of {count} bytes")
+        if count > self._size:
+            self._resize(NEAR)  # a frame is kept whole, whatever its length
         padding = fb_padding(text, size)
         groups = size // 4 - (padding != 0)
         while groups:
@@ -67,12 +75,35 @@ cdef class NearLine:
             self._lay(some, <int64_t>(3 - padding))
 
     cdef void _lay(self, const uint8_t *audio, int64_t count) noexcept:
-        cdef int64_t at = self._end % NEAR
-        cdef int64_t first = min(count, NEAR - at)
+        cdef int64_t at = self._end & (self._size - 1)
+        cdef int64_t first = min(count, self._size - at)
         memcpy(self._data + at, audio, <size_t>first)
         memcpy(self._data, audio + first, <size_t>(count - first))
         self._end += count
-        self.kept_bytes = min(self.kept_bytes + count, <int64_t>NEAR_KEPT)
+        self.kept_bytes = min(self.kept_bytes + count, min(self._size, <int64_t>NEAR_KEPT))
+
+    cdef int _resize(self, int64_t size) except -1:
+        """Take another piece of memory; of what is kept the latest goes with it."""
+        cdef uint8_t *data = <uint8_t *>PyMem_Malloc(<size_t>size)
+        cdef int64_t at
+        if data is NULL:
+            raise MemoryError
+        self.kept_bytes = min(self.kept_bytes, min(size, <int64_t>NEAR_KEPT))
+        for at in range(self._end - self.kept_bytes, self._end):
+            data[at & (size - 1)] = self._data[at & (self._size - 1)]
+        PyMem_Free(self._data)
+        self._data, self._size = data, size
+        return 0
+
+    cpdef object widen(self):
+        """Keep two seconds from now on, as at first."""
+        if self._size < NEAR:
+            self._resize(NEAR)
+
+    cpdef object narrow(self):
+        """Keep half a second from now on."""
+        if self._size > NEAR_SHORT:
+            self._resize(NEAR_SHORT)
 
     cpdef bytes take(self, int64_t back_bytes, int64_t count):
         """Return `count` bytes from `back_bytes` before the end on."""
@@ -83,8 +114,8 @@ cdef class NearLine:
             raise ValueError(f"{count} bytes from {back_bytes} back: {self.kept_bytes} are kept")
         taken = PyBytes_FromStringAndSize(NULL, count)
         to = <uint8_t *>PyBytes_AS_STRING(taken)
-        at = (self._end - back_bytes) % NEAR
-        first = min(count, NEAR - at)
+        at = (self._end - back_bytes) & (self._size - 1)
+        first = min(count, self._size - at)
         memcpy(to, self._data + at, <size_t>first)
         memcpy(to + first, self._data, <size_t>(count - first))
         return taken
@@ -95,12 +126,21 @@ cdef class NearLine:
 
 
 cdef class PlayedLine:
-    """The AI's voice as the caller's ear gets it, on the caller's clock; about four seconds."""
+    """The AI's voice as the caller's ear gets it, on the caller's clock; the last of it."""
 
-    def __cinit__(self):
+    def __cinit__(self, int64_t kept_bytes=LINE):
+        if kept_bytes < MESSAGE:
+            raise ValueError(f"a line of {kept_bytes} bytes: at least {MESSAGE}, a whole message")
+        self._data = <uint8_t *>PyMem_Malloc(<size_t>kept_bytes)
+        if self._data is NULL:
+            raise MemoryError
+        self._size = kept_bytes
         self.talkspurts = 0
-        memset(self._data, SILENCE, LINE)
+        memset(self._data, SILENCE, <size_t>kept_bytes)
         self._end = 0
+
+    def __dealloc__(self):
+        PyMem_Free(self._data)
 
     @property
     def end_ms(self) -> int:
@@ -115,18 +155,18 @@ cdef class PlayedLine:
             return self._end
         self.talkspurts += 1
         if start > self._end:
-            silent = min(start - self._end, <int64_t>LINE)
-            at = (start - silent) % LINE
-            first = min(silent, LINE - at)
+            silent = min(start - self._end, self._size)
+            at = (start - silent) % self._size
+            first = min(silent, self._size - at)
             memset(self._data + at, SILENCE, <size_t>first)
             memset(self._data, SILENCE, <size_t>(silent - first))
         return start
 
     cdef void _lay(self, const uint8_t *audio, int64_t count, int64_t start) noexcept:
         """Copy audio to a place; of more than a whole line only its end is kept, there."""
-        cdef int64_t kept = min(count, <int64_t>LINE)
-        cdef int64_t at = (start + count - kept) % LINE
-        cdef int64_t first = min(kept, LINE - at)
+        cdef int64_t kept = min(count, self._size)
+        cdef int64_t at = (start + count - kept) % self._size
+        cdef int64_t first = min(kept, self._size - at)
         audio += count - kept
         memcpy(self._data + at, audio, <size_t>first)
         memcpy(self._data, audio + first, <size_t>(kept - first))
@@ -176,15 +216,15 @@ cdef class PlayedLine:
         """Return what was played in `[start_ms, start_ms + length_ms)`, 0xFF where nothing was."""
         cdef int64_t start = start_ms * BYTES_PER_MS
         cdef int64_t count = max(length_ms, <int64_t>0) * BYTES_PER_MS
-        cdef int64_t low = max(max(start, self._end - LINE), <int64_t>0)
+        cdef int64_t low = max(max(start, self._end - self._size), <int64_t>0)
         cdef int64_t high = min(start + count, self._end)
         cdef int64_t at, first
         cdef bytes taken = PyBytes_FromStringAndSize(NULL, count)
         cdef uint8_t *to = <uint8_t *>PyBytes_AS_STRING(taken)
         memset(to, SILENCE, <size_t>count)
         if low < high:
-            at = low % LINE
-            first = min(high - low, LINE - at)
+            at = low % self._size
+            first = min(high - low, self._size - at)
             memcpy(to + low - start, self._data + at, <size_t>first)
             memcpy(to + low - start + first, self._data, <size_t>(high - low - first))
         return taken

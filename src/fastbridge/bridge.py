@@ -295,6 +295,8 @@ class Bridge:
 
     def _played(self, ear: Ear, message: bytes, now_ns: int) -> None:
         """Tell the ear what the caller will hear, and when on the caller's clock."""
+        if not ear.wants_played():
+            return
         decoded = (len(message) - self._head_bytes - self._tail_bytes) * 3 // 4
         sent = decoded // FRAME_BYTES * FRAME_BYTES  # base64 pads by less than a frame
         ahead = self.call.playout.clock.unplayed(now_ns) - sent

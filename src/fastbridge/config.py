@@ -220,7 +220,7 @@ class Settings:
     detector: str = _one_of(
         "auto",
         ("auto", "silero", "energy", "server"),
-        "Who hears the caller first. auto: silero where extra [vad] is installed, else server;"
+        "Who hears the caller first. auto: silero, the network in the package;"
         " energy: loudness alone (fires on noise); server: the AI's speech_started.",
     )
     hold_on_probability: float = _real(

@@ -19,12 +19,12 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import metadata
 from itertools import zip_longest
 from typing import Final, Literal, TextIO
 from urllib.parse import SplitResult, urlsplit
 
-from fastbridge import admission
+from fastbridge import admission, silero
 from fastbridge.config import Settings
 from fastbridge.mulaw import FRAME_BYTES, SILENCE_FRAME
 from fastbridge.setting_pages import describe
@@ -36,9 +36,8 @@ _COLOURS: Final[dict[State, str]] = {"ok": "32", "warn": "33", "fail": "31"}
 _PYTHONS: Final = ((3, 11), (3, 14))
 _PACKAGES: Final = ("aiohttp", "msgspec", "numpy", "openai", "prometheus-client")
 _EXTRAS: Final = {
-    "vad": ("onnxruntime",),
     "echo": ("pywebrtc-audio",),
-    "demo": ("onnxruntime", "hibari-tts", "matplotlib", "soxr"),
+    "demo": ("hibari-tts", "matplotlib", "soxr"),
 }
 _FILES_PER_CALL: Final = 2  # one socket to the carrier, one to the AI
 _FILES_BESIDE_CALLS: Final = 64
@@ -65,7 +64,8 @@ async def examine(settings: Settings, *, connect_timeout_s: float = 5.0) -> list
     findings.append(_key(settings))
     findings.append(await _base_url(settings, connect_timeout_s))
     findings += [_public_url(settings), _twilio_token(settings), _token_store(settings)]
-    findings += [_files(settings), _tools(settings), _workers(settings), *_extras()]
+    findings += [_files(settings), _tools(settings), _workers(settings)]
+    findings += [_detector(), *_extras()]
     return findings
 
 
@@ -79,7 +79,7 @@ def run(settings_or_error: Settings | ConfigError, *, out: TextIO | None = None)
             Finding(one.variable, "fail", f"{one.value}; allowed: {one.allowed}", one.fix)
             for one in settings_or_error.problems
         ]
-        findings = [*_machine(), *wrong, *_extras()]
+        findings = [*_machine(), *wrong, _detector(), *_extras()]
     else:
         findings = asyncio.run(examine(settings_or_error))
     stream = out or sys.stdout
@@ -391,12 +391,13 @@ def _extras() -> Iterator[Finding]:
         if missing:
             fix = f'only if you want it: pip install "fastbridge[{extra}]"'
             yield Finding(check, "warn", f"missing: {', '.join(missing)}", fix)
-        elif "onnxruntime" in names and not _model_is_here():
-            fix = "install fastbridge again; its data directory is incomplete"
-            yield Finding(check, "fail", "the detector's model silero_vad.onnx is missing", fix)
         else:
             yield Finding(check, "ok", _versions(names))
 
 
-def _model_is_here() -> bool:
-    return resources.files("fastbridge").joinpath("data", "silero_vad.onnx").is_file()
+def _detector() -> Finding:
+    """Look for the network's weights."""
+    if not silero.is_installed():
+        fix = "install fastbridge again; its data directory is incomplete"
+        return Finding("detector", "fail", "the weights silero_vad_8k.f32 are missing", fix)
+    return Finding("detector", "ok", "silero, on this machine")

@@ -39,8 +39,9 @@ _TAIL_BYTES: Final = bytes_of_ms(40)
 # So wide is the power of what was sent smoothed: 8 Hz.
 _SMOOTH_HZ: Final = 8
 _REGULAR: Final = 0.05
-_FULL_SCALE: Final = 32768.0
-_SPOKEN_LEVEL: Final = 180.0  # -45 dBov, of 32,768
+_SPOKEN_LEVEL: Final = 180.0 / 32768  # -45 dBov
+SPOKEN_MS_MIN: Final = 300
+"""Less AI speech than this in a step says nothing."""
 _FLOOR_DB: Final = 90.0
 LOSS_DB_MAX: Final = 45.0
 """What is weaker than this is no echo anybody could mistake for speech."""
@@ -66,8 +67,10 @@ class Comparison:
     near_dbov: float
 
 
-def correlate(sent: bytes, received: bytes) -> Comparison:
+def correlate(sent: bytes, received: bytes, *, spoken_ms_min: int = 0) -> Comparison:
     """Compare mu-law that was sent with what came back in the same time (same length, >= 1 s).
+
+    Where the AI spoke less than `spoken_ms_min` in the last second nobody asks for the response.
 
     Raises ValueError when the lengths differ.
     """
@@ -77,23 +80,23 @@ def correlate(sent: bytes, received: bytes) -> Comparison:
         message = f"received has {len(received)} bytes: sent has {len(sent)}, give the same span"
         raise ValueError(message)
     # Floats of 32 bits: half the time of 64, and the same to a hundredth of a dB.
-    scale = np.float32(1 / _FULL_SCALE)
-    far: NDArray[np.float32] = mulaw.decode(sent) * scale
-    near: NDArray[np.float32] = mulaw.decode(received) * scale
+    far, near = mulaw.decode_floats(sent), mulaw.decode_floats(received)
     spoken_ms = _spoken_ms(far[-bytes_of_ms(STEP_MS) :])
     near_power = float(near @ near) / max(near.size, 1)
     near_dbov = 10 * float(np.log10(near_power + 1e-9))
     far_power = float(far @ far) / max(far.size, 1)
     # `_loss_db` is of a projection of `near`, so never less than the distance of the two levels:
     # of a caller's side that is so quiet the verdict is known without any FFT.
-    if near_power * _QUIETER < far_power or far_power == 0.0 or near_power == 0.0:
+    is_known = near_power * _QUIETER < far_power or far_power == 0.0 or near_power == 0.0
+    if is_known or spoken_ms < spoken_ms_min:
         return Comparison(0.0, 0, _FLOOR_DB, spoken_ms, near_dbov)
     size = _size(far.size + bytes_of_ms(DELAY_MS_MAX))
     far_bins = np.fft.rfft(far, size)
     response = _response(far_bins, np.fft.rfft(near, size))
     energy = _sums(response, _PEAK_BYTES)
     at = int(energy.argmax())
-    ratio_db = 10 * float(np.log10(energy[at] / max(float(np.median(energy)), 1e-12)))
+    middle = float(np.partition(energy, energy.size // 2)[energy.size // 2])
+    ratio_db = 10 * float(np.log10(energy[at] / max(middle, 1e-12)))
     loss_db = _FLOOR_DB
     if ratio_db >= _RATIO_DB_MIN:
         loss_db = _loss_db(far, near, far_bins, response, at)
@@ -118,7 +121,7 @@ def _sums(response: NDArray[np.float32], width: int) -> NDArray[np.float64]:
     import numpy as np
 
     whole = np.zeros(response.size + 1)
-    np.cumsum(response.astype(np.float64) ** 2, out=whole[1:])
+    np.cumsum(response * response, dtype=np.float64, out=whole[1:])
     sums: NDArray[np.float64] = whole[width:] - whole[:-width]
     return sums
 
@@ -127,8 +130,9 @@ def _spoken_ms(far: NDArray[np.float32]) -> int:
     import numpy as np
 
     frames = far[: far.size - far.size % mulaw.FRAME_BYTES].reshape(-1, mulaw.FRAME_BYTES)
-    spoken = np.mean(frames**2, axis=1) > (_SPOKEN_LEVEL / _FULL_SCALE) ** 2
-    return int(spoken.sum()) * mulaw.FRAME_MS
+    power = np.einsum("ij,ij->i", frames, frames)
+    spoken = np.count_nonzero(power > mulaw.FRAME_BYTES * _SPOKEN_LEVEL**2)
+    return int(spoken) * mulaw.FRAME_MS
 
 
 def _response(
@@ -150,11 +154,13 @@ def _smooth(power: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     import numpy as np
 
     half = width // 2
-    summed = np.zeros(power.size + width)
+    summed = np.empty(power.size + width)
+    summed[: half + 1] = 0
     np.cumsum(power, dtype=np.float64, out=summed[half + 1 : half + 1 + power.size])
     summed[half + 1 + power.size :] = summed[half + power.size]
-    means: NDArray[np.float32] = (summed[width:] - summed[:-width]).astype(np.float32)
-    means /= np.float32(width)
+    means = np.empty_like(power)
+    np.subtract(summed[width:], summed[:-width], out=means, casting="same_kind")
+    means *= np.float32(1 / width)
     return means
 
 
@@ -198,8 +204,7 @@ class ProbeLimits:
     forget_ms: int = 10_000
     # Above this the caller side is no silence, and finding nothing there counts a third.
     loud_dbov: float = -40.0
-    # Less AI speech than this in a step says nothing.
-    spoken_ms_min: int = 300
+    spoken_ms_min: int = SPOKEN_MS_MIN
     # A change of delay or loss by so much is told again.
     delay_ms_told: int = 20
     loss_db_told: float = 3.0
@@ -217,6 +222,11 @@ class EchoPath:
         self.loss_db = 0.0
         self._clean_ms = 0
         self._suspect_ms: int | None = None
+
+    @property
+    def is_suspected(self) -> bool:
+        """Say whether the latest comparison found what another must confirm."""
+        return self._suspect_ms is not None and not self.verdict
 
     def compared(self, found: Comparison) -> EchoMeasured | None:
         """Take one comparison; return the verdict when it is new or has moved."""

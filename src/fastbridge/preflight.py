@@ -6,12 +6,11 @@ A server with several workers says it once, before the first of them is made.
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from fastbridge import admission
+from fastbridge import admission, silero
 from fastbridge.config import Settings
 from fastbridge.setting_rules import ConfigError, Problem
 
@@ -26,14 +25,14 @@ def check(settings: Settings) -> None:
         ConfigError: a setting lacks another one, or the token store cannot be used.
         OSError: the journal folder cannot be made.
     """
-    if settings.detector == "silero" and find_spec("onnxruntime") is None:
+    if settings.detector == "silero" and not silero.is_installed():
         raise ConfigError(
             (
                 Problem(
                     "FASTBRIDGE_DETECTOR",
                     "'silero'",
-                    "auto, energy or server, unless onnxruntime is installed",
-                    "pip install 'fastbridge[vad]' or set FASTBRIDGE_DETECTOR to auto",
+                    "auto, energy or server: the network's weights are missing",
+                    "install fastbridge again, or set FASTBRIDGE_DETECTOR to auto",
                 ),
             )
         )

@@ -398,7 +398,10 @@ def _engine(scorer: Scorer | None, settings: Settings) -> engine.Listening | Non
     if scorer is None:
         return None
     return engine.Listening(
-        scorer, energy_floor=settings.energy_floor, echo_calls_max=settings.echo_calls_max
+        scorer,
+        energy_floor=settings.energy_floor,
+        echo_calls_max=settings.echo_calls_max,
+        lead_ms=settings.lead_ms,
     )
 
 

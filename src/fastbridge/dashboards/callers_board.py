@@ -175,8 +175,9 @@ def silence_stages() -> Panel:
     return graph(
         "Stages of the time to silence, p95",
         "Where the time goes; the stages follow each other. When detect grows: the AI's detector "
-        "is slow (install [vad]); decide: the echo guard doubts; flush or clear_written: the loop "
-        "is late (board *Bridge*); carrier_confirmed: the carrier's network.",
+        "is slow (FASTBRIDGE_DETECTOR=auto has one here); decide: the echo guard doubts; flush or "
+        "clear_written: the loop is late (board *Bridge*); carrier_confirmed: the carrier's "
+        "network.",
         [Query(quantile(0.95, TIME_TO_SILENCE, by="stage"), "{{stage}}")],
         unit="s",
         limits=Limits(0.3, ENOUGH_S),
@@ -240,7 +241,7 @@ def verdicts() -> Panel:
         "Held until the verdict, p95",
         "How long the AI stayed silent for a sound before it was judged. When red: verdicts come "
         "late, and a false alarm is a long gap; lower FASTBRIDGE_VERDICT_MS, or use the local "
-        "detector ([vad]).",
+        "detector (FASTBRIDGE_DETECTOR=auto).",
         [Query(quantile(0.95, "fastbridge_barge_in_verdict_seconds", by="outcome"), "{{outcome}}")],
         unit="s",
         limits=Limits(1.2, 2.5),

@@ -1,7 +1,7 @@
-"""Our own ear on every call of a worker: detector, echo canceller and probe in one thread.
+"""Our own ear on every call of a worker: detector, echo canceller and probe.
 
-Ear.hear (loop) -> frames gather <= 4 ms -> one round in the thread: clean, then one run of the
-network a window for all calls together -> call_soon_threadsafe -> on_event (loop)
+Ear.hear (loop) -> windows gather 4 to 10 ms -> one round: clean, then one run of the network a
+window for all calls together -> on_event (loop). Small rounds on the loop, the others in a thread.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -12,7 +11,8 @@ from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath
 from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechScore
 from fastbridge.evidence import EarLag
 from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES, Frame, Job, Mind
-from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, ms_of_bytes
+from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, bytes_of_ms, ms_of_bytes
+from fastbridge.silero import WINDOW_BYTES
 
 if TYPE_CHECKING:
     from fastbridge.listening.engine import Listening
@@ -30,6 +30,8 @@ VOICE_LEVEL: Final = 150
 REACH_MS: Final = 420
 """So late an echo the canceller finds by itself (it searches half a second)."""
 SHIFT_SPARE_MS: Final = 40
+UNKNOWN: Final = -1
+FRAMES_COUNTED: Final = 50
 
 OnEvent: TypeAlias = Callable[[SpeechScore | EchoMeasured | EarsBehind], None]
 OnCleaned: TypeAlias = Callable[[CallerCleaned], None]
@@ -54,29 +56,37 @@ class Ear:
         self._floor = engine.energy_floor
         # Sounds are looked at until here: so long after a frame over the floor.
         self._sound_until_ms = -1
-        # The last two seconds of the caller. The latest `_resting` bytes of them, which nobody
-        # looked at, are pre-roll of the next sound.
+        # The latest of the caller: two seconds while there is a `line` to compare them with. The
+        # last `_resting` bytes of them, which nobody looked at, are pre-roll of the next sound.
         self._near = NearLine()
         self._resting = 0
         self._end_ms = -1
         self._probed_ms = 0
         self._shift_ms = 0
         self._is_awake = False
+        # Bytes of the window that has begun, -1: not known; and those of them that wait here
+        # until it is whole (before those that rest).
+        self._begun = UNKNOWN
+        self._waiting = 0
         # The frame before was one that nobody wanted looked at.
         self._was_kept = False
         self._has_slot = False
         self._was_refused = False
-        # Until the probe knows: when frames of the AI's voice were at the ear, and whether the
-        # caller's side stayed below the floor all the while.
-        self._voiced_ms: deque[int] = deque(maxlen=PROOF_FRAMES)
+        # Until the probe knows: how many frames of the AI's voice were at the ear, when the latest
+        # was, and whether the caller's side stayed below the floor all the while.
+        self._voiced_frames = 0
+        self._voiced_ms = 0
         self._has_sounded = False
         self._sounded_ms = -STEP_MS
         self.is_still = False
         self.mind = Mind(engine.energy_floor)
         self.path = EchoPath()
+        # What the AI said. A call that was cleared of echo needs none while its caller is still.
         self.line: PlayedLine | None = None
+        self._is_cleared = False
+        self._quiet_frames = 0
         # For the engine: frames that wait for a round, and how many are in the one that runs.
-        self.pending: deque[Frame] = deque()
+        self.pending: list[Frame] = []
         self.in_flight = 0
         self.is_open = True
         self.lag = EarLag()
@@ -104,9 +114,8 @@ class Ear:
         `payload` is valid base64 of `count` mu-law bytes.
         """
         self._follow(payload, count, at_ms)
-        self._is_awake = False
+        self._sleeps(count)
         self._was_kept = True
-        self._resting += count
         if self.lag.is_behind and not self.pending and not self.in_flight:
             self._answered(at_ms)
 
@@ -116,40 +125,86 @@ class Ear:
         A quiet frame is answered at once with probability 0; any other within a round.
         """
         self._follow(payload, count, at_ms)
-        played = None
         if level >= self._floor:
             self._sounded_ms = at_ms
             self._sound_until_ms = at_ms + HANGOVER_MS
         is_sound = at_ms <= self._sound_until_ms
-        if self.line is not None:
-            if self.path.verdict is None and not self.is_still:
-                self._look_for_stillness(level, at_ms)
-            played = self._played_with(count, at_ms)
-            if self._is_probe_due(at_ms):
-                self._engine.wake(self)
-        if is_sound and not self._is_awake and (played is None or self._was_kept):
+        played = None if self.line is None else self._meanwhile(count, at_ms, level)
+        begins = is_sound and not self._is_awake
+        if begins and (played is None or self._was_kept):
             if played is None and self._engine.is_shedding:
                 self._shed(count)
                 return
             self._queue_pre_roll(count)
+        elif self._resting and played is not None:
+            self._waiting = 0  # frames lie between that nobody looked at
         self._was_kept = False
-        self._is_awake = is_sound
-        self._resting = 0 if is_sound else self._resting + count
-        if is_sound or played is not None or self.pending or self.in_flight:
-            audio = self._near.take(count, count)
-            frame = Frame(audio, at_ms, is_sound=is_sound, played=played)
-            frame.talkspurt = 0 if self.line is None else self.line.talkspurts
-            self._queue(frame)
-            if self.lag.asked(at_ms) and self._engine.scorer is not None:
-                self._on_event(EarsBehind(is_behind=True))
+        if is_sound:
+            self._wakes()
         else:
-            self._engine.counts.quiet_frames += 1
-            if self.lag.is_behind:
-                self._answered(at_ms)
-            if self._on_quiet is not None:
-                self._on_quiet(at_ms)
-            else:
-                self._on_event(SpeechScore(at_ms, 0.0))
+            self._sleeps(count)
+        if is_sound and played is None and not begins and self._is_in_window(count):
+            return
+        if is_sound or played is not None or self.pending or self.in_flight:
+            self._ask(count, at_ms, is_sound, played)
+        else:
+            self._rests(at_ms)
+
+    def _is_in_window(self, count: int) -> bool:
+        """Say whether a frame of sound only goes on with a window: then it waits for the rest.
+
+        Three of eight frames do, and the thread need not be woken for them.
+        """
+        if self._begun == UNKNOWN or self._begun + count >= WINDOW_BYTES:
+            return False
+        self._begun += count
+        self._waiting += count
+        return True
+
+    def _ask(self, count: int, at_ms: int, is_sound: bool, played: bytes | None) -> None:
+        """Let the thread look at the frame that just came, and at what waited for it."""
+        if self._waiting and (played is not None or not is_sound):
+            audio = self._near.take(count + self._waiting, self._waiting)
+            self._queue(Frame(audio, at_ms - ms_of_bytes(count)))
+            self._waiting = 0
+        count += self._waiting
+        self._waiting = 0
+        frame = Frame(self._near.take(count, count), at_ms, is_sound=is_sound, played=played)
+        frame.talkspurt = 0 if self.line is None else self.line.talkspurts
+        self._queue(frame)
+        if self.lag.asked(at_ms) and self._engine.scorer is not None:
+            self._on_event(EarsBehind(is_behind=True))
+
+    def _rests(self, at_ms: int) -> None:
+        """Answer a quiet frame at once: the thread need not look at it."""
+        self._quiet_frames += 1
+        if self._quiet_frames == FRAMES_COUNTED:
+            self._count_quiet()
+        if self.lag.is_behind:
+            self._answered(at_ms)
+        if self._on_quiet is not None:
+            self._on_quiet(at_ms)
+        else:
+            self._on_event(SpeechScore(at_ms, 0.0))
+
+    def _count_quiet(self) -> None:
+        """Add to what all ears count; a second's frames at once."""
+        self._engine.counts.quiet_frames += self._quiet_frames
+        self._quiet_frames = 0
+
+    def _wakes(self) -> None:
+        """Tell the engine that a sound is looked at; it gathers the longer the more of them are."""
+        self._resting = 0
+        if not self._is_awake:
+            self._is_awake = True
+            self._engine.awake_ears += 1
+
+    def _sleeps(self, count: int = 0) -> None:
+        """Take a frame of `count` bytes that nobody looks at: what follows is another sound."""
+        self._resting += count
+        if self._is_awake:
+            self._is_awake = False
+            self._engine.awake_ears -= 1
 
     def _answered(self, at_ms: int) -> None:
         """All that was heard up to a moment is known; tell when that was late and is no more."""
@@ -169,25 +224,38 @@ class Ear:
         `count`: the bytes of the frame the sound begins with, the latest that is kept.
         """
         known = min(self._resting, self._near.kept_bytes - count)
-        frames = min(known // FRAME_BYTES, PRE_ROLL_FRAMES)
-        for back in range(frames * FRAME_BYTES, 0, -FRAME_BYTES):
-            audio = self._near.take(count + back, FRAME_BYTES)
-            at_ms = self._end_ms - ms_of_bytes(count + back - FRAME_BYTES)
-            self._queue(Frame(audio, at_ms, is_told=False))
+        size = min(known // FRAME_BYTES, PRE_ROLL_FRAMES) * FRAME_BYTES
+        if size == self._resting:
+            size += self._waiting  # nothing lies between: the window that had begun goes on
+        self._waiting = 0
+        if size:
+            audio = self._near.take(count + size, size)
+            self._queue(Frame(audio, self._end_ms - ms_of_bytes(count), is_told=False))
+
+    def wants_played(self) -> bool:
+        """Say whether `played` keeps what it is told; asked for every message, and cheap."""
+        return not self._is_cleared or self._end_ms - self._sounded_ms < STEP_MS
 
     def played(self, message: bytes, head_bytes: int, tail_bytes: int, at_ms: int) -> None:
         """Take a message the carrier was sent; at `at_ms` (caller's clock) it begins to play.
 
         The base64 of its frames stands in it between head and tail.
         """
-        if self.line is None:
-            self.line = PlayedLine()
-        self.line.put_frame(message, head_bytes, tail_bytes, at_ms)
-        if self.path.verdict is None and len(self._voiced_ms) < PROOF_FRAMES:
+        line = self.line
+        if line is None:
+            if not self.wants_played():
+                return
+            self.line = line = PlayedLine(bytes_of_ms(WINDOW_MS + self._engine.ahead_ms))
+            if self._is_cleared:
+                self._near.widen()
+                self._probed_ms = self._end_ms
+        line.put_frame(message, head_bytes, tail_bytes, at_ms)
+        if self._voiced_frames < PROOF_FRAMES and self.path.verdict is None:
             measured = measure_base64(message[head_bytes : len(message) - tail_bytes])
-            if measured & 0xFFFF > VOICE_LEVEL:
-                end_ms = at_ms + ms_of_bytes(measured >> 16)
-                self._voiced_ms.extend(range(at_ms, end_ms, FRAME_MS))
+            frames = ms_of_bytes(measured >> 16) // FRAME_MS
+            if measured & 0xFFFF > VOICE_LEVEL and frames:
+                self._voiced_frames += frames
+                self._voiced_ms = at_ms + (frames - 1) * FRAME_MS
 
     def _look_for_stillness(self, level: int, at_ms: int) -> None:
         """Find out early that there is no echo to be heard: the AI spoke and nothing came back.
@@ -195,10 +263,12 @@ class Ear:
         An echo that stays below the floor is looked at by nobody. The probe's verdict, which
         needs seconds of speech, comes on top and may still find one.
         """
+        if self.is_still or self.path.verdict is not None:
+            return
         if level >= self._floor:
             self._has_sounded = True
-        elif not self._has_sounded and len(self._voiced_ms) == PROOF_FRAMES:
-            self.is_still = at_ms - self._voiced_ms[-1] > DELAY_MS_MAX
+        elif not self._has_sounded and self._voiced_frames >= PROOF_FRAMES:
+            self.is_still = at_ms - self._voiced_ms > DELAY_MS_MAX
 
     def cut(self, at_ms: int) -> None:
         """Take note that the carrier threw away everything that would play from `at_ms` on."""
@@ -208,29 +278,45 @@ class Ear:
     def close(self) -> None:
         """Hear no more; what is still on its way is dropped."""
         self.is_open = False
+        self._sleeps()
+        self._count_quiet()
         self.pending.clear()
         self._near.clear()
         self._engine.leave(self)
 
     def _follow(self, payload: str, count: int, at_ms: int) -> None:
-        """Keep the last two seconds, in one piece: a gap begins a new one."""
+        """Keep the latest, in one piece: a gap begins a new one."""
         if at_ms - ms_of_bytes(count) != self._end_ms:
             self._near.clear()
-            self._resting = 0
-            self._is_awake = False
+            self._resting = self._waiting = 0
+            self._sleeps()
         self._end_ms = at_ms
+        if self._is_cleared and self.line is not None and at_ms - self._sounded_ms >= STEP_MS:
+            self.line = None  # nothing comes back, and nobody speaks: half of a call's memory
+            self._near.narrow()
         self._near.put(payload, count)
 
     def _queue(self, frame: Frame) -> None:
+        self._begun = UNKNOWN
         if not self.pending and not self.in_flight:
             self.lag.told_ms = self._end_ms
         self.pending.append(frame)
         if len(self.pending) > FRAMES_MAX:
-            self.pending.popleft()
+            del self.pending[0]
             self._engine.counts.dropped_frames += 1
         self._engine.wake(self)
 
     # ----------------------------------------------------------------- echo
+
+    def _meanwhile(self, count: int, at_ms: int, level: int) -> bytes | None:
+        """Return what a frame is to be cleaned of, after a look at what is known of an echo."""
+        if self._is_probe_due(at_ms):
+            self._engine.wake(self)
+        if self._is_cleared:
+            return None
+        if self._voiced_frames >= PROOF_FRAMES or level >= self._floor:
+            self._look_for_stillness(level, at_ms)
+        return self._played_with(count, at_ms)
 
     def _played_with(self, count: int, at_ms: int) -> bytes | None:
         """Return what was at the ear with a frame, None while no echo is to be cancelled.
@@ -268,13 +354,18 @@ class Ear:
     def _is_probe_due(self, at_ms: int) -> bool:
         """Say whether a second is over and worth a comparison.
 
-        It costs half a millisecond or more: on a call that was cleared a second without a sound of
-        the caller's side cannot tell otherwise, and a known echo is looked at every two seconds.
+        It costs half a millisecond: once there is a verdict, every second of the call is looked at
+        once and not twice, and on a call that was cleared only while the caller makes a sound,
+        without which nothing can tell otherwise.
         """
-        verdict = self.path.verdict
-        if verdict is False and at_ms - self._sounded_ms >= STEP_MS:
+        if at_ms - self._probed_ms < STEP_MS:
             return False
-        if self.line is None or at_ms - self._probed_ms < (WINDOW_MS if verdict else STEP_MS):
+        path = self.path
+        verdict = path.verdict
+        step_ms = STEP_MS if verdict is None or path.is_suspected else WINDOW_MS
+        if self.line is None or at_ms - self._probed_ms < step_ms:
+            return False
+        if verdict is False and at_ms - self._sounded_ms >= STEP_MS:
             return False
         has_enough = ms_of_bytes(self._near.kept_bytes) >= STEP_MS
         if not has_enough or self.line.end_ms <= at_ms - STEP_MS:
@@ -301,10 +392,13 @@ class Ear:
         """Hand a round's results to the call, oldest first."""
         if not self.is_open:
             return
+        if not self.pending:
+            self._begun = len(self.mind.buffer)
         measured = None if job.compared is None else self.path.compared(job.compared)
         if measured is not None:
             self.is_still = False
-            if not measured.has_echo:
+            self._is_cleared = not measured.has_echo
+            if self._is_cleared:
                 self._has_slot = False
                 self._engine.return_echo(self)
             self._on_event(measured)

@@ -7,13 +7,12 @@ Nothing here touches the event loop; a `Mind` belongs to the thread alone.
 from __future__ import annotations
 
 import base64
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 from fastbridge._ring import measure_base64
 from fastbridge.cancelling import EchoCanceller
-from fastbridge.echo_path import Comparison, correlate
+from fastbridge.echo_path import SPOKEN_MS_MIN, Comparison, correlate
 from fastbridge.events import CallerCleaned, SpeechScore
 from fastbridge.histogram import Histogram, score_lateness
 from fastbridge.listening.tones import is_tone
@@ -104,6 +103,9 @@ class Job:
 Window: TypeAlias = tuple[bytes, int, bool]
 """256 mu-law bytes (none: a quiet frame), their end in caller ms, whether the score is told."""
 
+ROWS_FIRST: Final = 16
+NO_ROW: Final = -1
+
 
 class Gate:
     """Opens at a frame over the floor, closes `HANGOVER_MS` after the last one."""
@@ -122,7 +124,10 @@ class Gate:
 
 
 class Mind:
-    """What the thread remembers of one call; touched by the thread alone."""
+    """What the thread remembers of one call; touched by the thread alone.
+
+    `row`: where among the `Memories` the network's is; `is_blank`: that is not of this sound.
+    """
 
     __slots__ = (
         "buffer",
@@ -130,19 +135,21 @@ class Mind:
         "end_ms",
         "gate",
         "is_awake",
-        "memory",
+        "is_blank",
         "roll",
         "roll_end_ms",
+        "row",
         "talkspurt",
     )
 
     def __init__(self, floor: int) -> None:
         self.buffer = bytearray()
         self.end_ms = 0
-        self.memory = listeners(1)
+        self.row = NO_ROW
+        self.is_blank = True
         self.canceller: EchoCanceller | None = None
         self.gate = Gate(floor)
-        self.roll: deque[bytes] = deque(maxlen=PRE_ROLL_FRAMES)
+        self.roll: list[bytes] = []
         self.roll_end_ms = 0
         self.is_awake = False
         self.talkspurt = 0
@@ -173,7 +180,7 @@ class Mind:
             # Not what followed: a window may not join two moments.
             self.buffer.clear()
             if begin_ms - self.end_ms > FORGET_MS:
-                self.memory = listeners(1)  # what it heard before it slept is not this sound
+                self.is_blank = True  # what it heard before it slept is not this sound
             if begin_ms == self.roll_end_ms:
                 self.buffer += b"".join(self.roll)
         self.roll.clear()
@@ -195,10 +202,64 @@ class Mind:
         self.is_awake = False
         self.buffer.clear()
         self.roll.append(frame.audio)
+        del self.roll[:-PRE_ROLL_FRAMES]
         self.roll_end_ms = frame.at_ms
 
 
-def look(jobs: list[Job], scorer: Scorer | None, counts: Counters) -> None:
+class Memories:
+    """What the network remembers of the calls: a row each of one array, in the thread.
+
+    So a batch is gathered and put back in one step each, however many calls are in it.
+    """
+
+    __slots__ = ("_free", "_kept")
+
+    def __init__(self) -> None:
+        self._kept: Listeners | None = None
+        self._free: list[int] = []
+
+    @property
+    def rows(self) -> int:
+        """Return for how many calls there is room."""
+        return 0 if self._kept is None else len(self._kept.context)
+
+    def score(self, scorer: Scorer, minds: list[Mind], windows: list[bytes]) -> list[float]:
+        """Run the network on one window of each of these calls; they are in here from then on."""
+        kept = self._taken_in(minds)
+        rows = [mind.row for mind in minds]
+        joined = kept.pick(rows)
+        scores = scorer.score(windows, joined)
+        kept.put(rows, joined)
+        return scores
+
+    def free(self, mind: Mind) -> None:
+        """Give the place of a call that ended to another."""
+        if mind.row != NO_ROW:
+            self._free.append(mind.row)
+            mind.row, mind.is_blank = NO_ROW, True
+
+    def _taken_in(self, minds: list[Mind]) -> Listeners:
+        """Return where these calls have a row each, blank where one is to begin anew."""
+        kept = self._kept or self._with_room(ROWS_FIRST)
+        for mind in minds:
+            if mind.row == NO_ROW:
+                if not self._free:
+                    kept = self._with_room(2 * self.rows)
+                mind.row = self._free.pop()
+            if mind.is_blank:
+                kept.reset(mind.row)
+                mind.is_blank = False
+        return kept
+
+    def _with_room(self, count: int) -> Listeners:
+        """Return room for `count` calls, those that are known at its begin."""
+        known = self.rows
+        self._kept = listeners(count) if self._kept is None else self._kept.grown(count)
+        self._free += range(count - 1, known - 1, -1)
+        return self._kept
+
+
+def look(jobs: list[Job], scorer: Scorer | None, counts: Counters, memories: Memories) -> None:
     """Clean, score and probe what all calls brought; the results are in the jobs."""
     queues = []
     for job in jobs:
@@ -209,17 +270,23 @@ def look(jobs: list[Job], scorer: Scorer | None, counts: Counters) -> None:
                 job.cleaned.append(cleaned)
             windows += job.mind.windows(frame)
         counts.cleaned_frames += len(job.cleaned)
-        queues.append((job, windows))
+        if windows:
+            queues.append((job, windows))
         if not job.keeps_canceller:
             job.mind.canceller = None
-    _score(queues, scorer, counts)
+    _score(queues, scorer, counts, memories)
     for job in jobs:
         if job.probe is not None:
             counts.probes += 1
-            job.compared = correlate(*job.probe)
+            job.compared = correlate(*job.probe, spoken_ms_min=SPOKEN_MS_MIN)
 
 
-def _score(queues: list[tuple[Job, list[Window]]], scorer: Scorer | None, counts: Counters) -> None:
+def _score(
+    queues: list[tuple[Job, list[Window]]],
+    scorer: Scorer | None,
+    counts: Counters,
+    memories: Memories,
+) -> None:
     """Run the network on the first window of every call, then on the second, and so on."""
     depth = max((len(windows) for _, windows in queues), default=0)
     for turn in range(depth):
@@ -233,24 +300,17 @@ def _score(queues: list[tuple[Job, list[Window]]], scorer: Scorer | None, counts
             elif is_told:
                 job.scores.append(SpeechScore(at_ms, 0.0))
         if batch and scorer is not None:
-            _run(scorer, batch, counts)
+            scores = memories.score(
+                scorer, [job.mind for job, _ in batch], [window[0] for _, window in batch]
+            )
+            counts.runs += 1
+            counts.scored_windows += len(batch)
+            _tell(batch, scores)
 
 
-def _run(scorer: Scorer, batch: list[tuple[Job, Window]], counts: Counters) -> None:
-    """Run the network once, on the joined memories of these calls."""
-    import numpy as np
-
-    minds = [job.mind for job, _ in batch]
-    joined = Listeners(
-        np.concatenate([mind.memory.state for mind in minds], axis=1),
-        np.concatenate([mind.memory.context for mind in minds]),
-    )
-    scores = scorer.score([window[0] for _, window in batch], joined)
-    for row, mind in enumerate(minds):
-        mind.memory = joined.pick([row])
+def _tell(batch: list[tuple[Job, Window]], scores: list[float]) -> None:
+    """Give each call its score; what was a signal of the phone network gets 0."""
     for (job, (audio, at_ms, is_told)), probability in zip(batch, scores, strict=True):
         if is_told:
             is_signal = probability >= VOICE_PROBABILITY and is_tone(audio)
             job.scores.append(SpeechScore(at_ms, 0.0 if is_signal else probability))
-    counts.runs += 1
-    counts.scored_windows += len(batch)
