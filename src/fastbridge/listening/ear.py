@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fastbridge._lines import NearLine, PlayedLine
 from fastbridge._ring import measure_base64
-from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath
+from fastbridge.echo_path import STEP_MS, WINDOW_MS, EchoPath
 from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechScore
 from fastbridge.evidence import EarLag
 from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES, Frame, Job, Mind
@@ -192,13 +192,14 @@ class Ear:
     def _look_for_stillness(self, level: int, at_ms: int) -> None:
         """Find out early that there is no echo to be heard: the AI spoke and nothing came back.
 
-        An echo that stays below the floor is looked at by nobody. The probe's verdict, which
-        needs seconds of speech, comes on top and may still find one.
+        An echo that stays below the floor is looked at by nobody, and one that comes later than
+        the canceller reaches cannot be taken out. The probe's verdict, which needs seconds of
+        speech, comes on top and may still find either.
         """
         if level >= self._floor:
             self._has_sounded = True
         elif not self._has_sounded and len(self._voiced_ms) == PROOF_FRAMES:
-            self.is_still = at_ms - self._voiced_ms[-1] > DELAY_MS_MAX
+            self.is_still = at_ms - self._voiced_ms[-1] > REACH_MS
 
     def cut(self, at_ms: int) -> None:
         """Take note that the carrier threw away everything that would play from `at_ms` on."""
