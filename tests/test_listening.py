@@ -22,6 +22,7 @@ from fastbridge.listening.rounds import (
     HANGOVER_MS,
     PRE_ROLL_FRAMES,
     STILL_WINDOWS,
+    UNHEARD_MS,
     Counters,
     Frame,
     Job,
@@ -602,7 +603,10 @@ def test_a_caller_is_heard_after_long_noise_as_soon_as_after_short() -> None:
 
 
 def test_a_network_that_heard_nobody_for_long_begins_anew() -> None:
-    """After 4 s of windows in one piece without a voice, or a gap of a second; not before."""
+    """After 4 s of windows in one piece without a voice; after a gap of 8 s, or of one second.
+
+    Of one second where nobody listened to a line that is loud when listening begins.
+    """
     mind = Mind(12)
 
     def still(windows: int) -> None:
@@ -617,11 +621,31 @@ def test_a_network_that_heard_nobody_for_long_begins_anew() -> None:
     still(1)
     assert not mind.memory.state.any()
     still(STILL_WINDOWS - 1)
-    mind.windows(Frame(LOUD_FRAME, at_ms=FORGET_MS))
+    mind.windows(Frame(LOUD_FRAME, at_ms=UNHEARD_MS + 2 * FRAME_MS))
     still(STILL_WINDOWS - 1)
     assert mind.memory.state.all(), "a gap breaks the noise in two"
+    mind.windows(Frame(LOUD_FRAME, at_ms=FORGET_MS, was_unheard=True))
+    assert not mind.memory.state.any()
+    still(1)
     mind.windows(Frame(LOUD_FRAME, at_ms=2 * FORGET_MS + 2 * FRAME_MS))
     assert not mind.memory.state.any()
+
+
+def test_the_network_is_told_that_nobody_listened_to_a_noisy_line() -> None:
+    """A line that is loud when its frames are wanted again; not one on which a sound begins."""
+
+    async def tale(engine: Listening, _: Network) -> None:
+        for is_noisy in (True, False):
+            caller = Caller(engine)
+            for _number in range(80):
+                caller.at_ms += FRAME_MS
+                caller.ear.keep(coded64(LOUD_FRAME), FRAME_BYTES, caller.at_ms)
+            if not is_noisy:
+                caller.say(1, SILENCE_FRAME, QUIET)
+            caller.say(1)
+            assert caller.ear.pending[0].was_unheard is is_noisy
+
+    story(tale)
 
 
 def test_a_network_begins_anew_when_the_canceller_goes() -> None:

@@ -132,12 +132,13 @@ class Ear:
                 self._shed(count)
                 return
             self._queue_pre_roll(count)
-        self._was_kept = False
+        was_kept, self._was_kept = self._was_kept, False
         self._is_awake = is_sound
         self._resting = 0 if is_sound else self._resting + count
         if is_sound or played is not None or self.pending or self.in_flight:
             audio = self._near.take(count, count)
             frame = Frame(audio, at_ms, is_sound=is_sound, played=played)
+            frame.was_unheard = was_kept
             frame.talkspurt = 0 if self.line is None else self.line.talkspurts
             self._queue(frame)
             if self.lag.asked(at_ms) and self._engine.scorer is not None:
@@ -173,7 +174,8 @@ class Ear:
         for back in range(frames * FRAME_BYTES, 0, -FRAME_BYTES):
             audio = self._near.take(count + back, FRAME_BYTES)
             at_ms = self._end_ms - ms_of_bytes(count + back - FRAME_BYTES)
-            self._queue(Frame(audio, at_ms, is_told=False))
+            # A line that is loud when we begin to listen was so before.
+            self._queue(Frame(audio, at_ms, is_told=False, was_unheard=self._was_kept))
 
     def played(self, message: bytes, head_bytes: int, tail_bytes: int, at_ms: int) -> None:
         """Take a message the carrier was sent; at `at_ms` (caller's clock) it begins to play.

@@ -22,8 +22,10 @@ from fastbridge.silero import WINDOW_BYTES, Listeners, listeners
 
 PRE_ROLL_FRAMES: Final = 8
 """Frames before a sound that are looked at with it: 160 ms, five windows."""
-FORGET_MS: Final = 1000
-"""After so long without a sound the network begins anew: it would hear voices in noise, or none."""
+FORGET_MS: Final = 8000
+"""After so long without a sound the network begins anew."""
+UNHEARD_MS: Final = 1000
+"""So soon when nobody listened and the line is noisy: it would hear voices in that, or none."""
 HANGOVER_MS: Final = 300
 """Quiet frames are still looked at so long after a sound, so that its end is seen."""
 VOICE_PROBABILITY: Final = 0.1
@@ -76,7 +78,7 @@ class Frame:
 
     `is_sound`: the network looks at it; `is_told`: its scores are wanted (pre-roll's are not);
     `played`: what was at the ear meanwhile, None while no echo is cancelled; `talkspurt` numbers
-    what was played without a gap.
+    what was played without a gap; `was_unheard`: nobody listened before it, and it is loud already.
     """
 
     audio: bytes
@@ -85,6 +87,7 @@ class Frame:
     is_told: bool = True
     played: bytes | None = None
     talkspurt: int = 0
+    was_unheard: bool = False
 
 
 @dataclass(slots=True)
@@ -178,7 +181,7 @@ class Mind:
             # Not what followed: a window may not join two moments.
             self.buffer.clear()
             self.still = 0
-            if begin_ms - self.end_ms > FORGET_MS:
+            if begin_ms - self.end_ms > (UNHEARD_MS if frame.was_unheard else FORGET_MS):
                 self.memory = listeners(1)  # what it heard before it slept is not this sound
             if begin_ms == self.roll_end_ms:
                 self.buffer += b"".join(self.roll)
