@@ -18,9 +18,21 @@ from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechSco
 from fastbridge.listening import Ear, Listening, choose, warm_up
 from fastbridge.listening.ear import FRAMES_MAX
 from fastbridge.listening.engine import gathering_s
-from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES
+from fastbridge.listening.rounds import (
+    FORGET_MS,
+    HANGOVER_MS,
+    PRE_ROLL_FRAMES,
+    STILL_WINDOWS,
+    UNHEARD_MS,
+    Counters,
+    Frame,
+    Job,
+    Memories,
+    Mind,
+    look,
+)
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, SILENCE_FRAME
-from fastbridge.silero import WINDOW_MS, DetectorMissingError, Listeners
+from fastbridge.silero import WINDOW_BYTES, WINDOW_MS, DetectorMissingError, Listeners
 from fastbridge.speech import SileroRules, Stage
 from test_echo_path import coded, echo, talk
 
@@ -684,6 +696,105 @@ def test_real_speech_is_heard_and_a_tone_is_not() -> None:
         Stage.SUSPECTED,
         Stage.SURE,
     ]
+
+
+def in_a_car(word: bytes, seconds: int, seed: int) -> bytes:
+    """Return so many seconds of a car's noise (-36 dBov), and a word 10 dB over it at their end."""
+    said = mulaw.decode(word).astype(float)
+    said *= 32768 * 10**-1.3 / np.sqrt(np.mean(said**2))
+    count = seconds * mulaw.SAMPLE_RATE_HZ
+    bins = np.fft.rfft(np.random.default_rng(seed).standard_normal(count + said.size))
+    bins /= 1 + np.fft.rfftfreq(count + said.size, 1 / mulaw.SAMPLE_RATE_HZ) / 100
+    line = np.fft.irfft(bins, count + said.size)
+    line *= 32768 * 10**-1.8 / line.std()
+    line[count:] += said
+    return coded(line)
+
+
+def test_a_caller_is_heard_after_long_noise_as_soon_as_after_short() -> None:
+    """A network with 24 s of noise in its memory is deaf for a while: it begins anew before."""
+    network, said = choose("auto")
+    assert network is not None, said
+
+    def heard_after_ms(seconds: int, word: bytes, *, rests: bool) -> int:
+        audio, mind, memories = in_a_car(word, seconds, len(word)), Mind(12), Memories()
+        for end in range(WINDOW_BYTES, len(audio), WINDOW_BYTES):
+            window = audio[end - WINDOW_BYTES : end]
+            probability = memories.score(network, [mind], [window])[0]
+            if rests:
+                mind.scored(probability)
+            if probability >= SileroRules().limits.suspect_probability:
+                return mulaw.ms_of_bytes(end) - 1000 * seconds
+        return mulaw.ms_of_bytes(len(audio)) - 1000 * seconds
+
+    words = [phrase.mulaw for phrase in caller_speech.choose(4).phrases]
+    soon = sum(heard_after_ms(3, word, rests=True) for word in words)
+    rested = sum(heard_after_ms(24, word, rests=True) for word in words)
+    deaf = sum(heard_after_ms(24, word, rests=False) for word in words)
+    assert 0 < rested <= soon + len(words) * WINDOW_MS
+    assert deaf > rested + len(words) * WINDOW_MS
+
+
+def test_a_network_that_heard_nobody_for_long_begins_anew() -> None:
+    """After 4 s of windows in one piece without a voice; after a gap of 8 s, or of one second.
+
+    Of one second where nobody listened to a line that is loud when listening begins.
+    """
+    mind = Mind(12)
+
+    def still(windows: int) -> None:
+        for _ in range(windows):
+            mind.is_blank = False
+            mind.scored(0.05)
+
+    still(STILL_WINDOWS - 1)
+    mind.scored(0.9)
+    still(STILL_WINDOWS - 1)
+    assert not mind.is_blank, "a voice is no noise: the count begins again"
+    still(1)
+    assert mind.is_blank
+    still(STILL_WINDOWS - 1)
+    mind.windows(Frame(LOUD_FRAME, at_ms=UNHEARD_MS + 2 * FRAME_MS))
+    still(STILL_WINDOWS - 1)
+    assert not mind.is_blank, "a gap breaks the noise in two"
+    mind.windows(Frame(LOUD_FRAME, at_ms=FORGET_MS, was_unheard=True))
+    assert mind.is_blank
+    still(1)
+    mind.windows(Frame(LOUD_FRAME, at_ms=2 * FORGET_MS + 2 * FRAME_MS))
+    assert mind.is_blank
+
+
+def test_the_network_is_told_that_nobody_listened_to_a_noisy_line() -> None:
+    """A line that is loud when its frames are wanted again; not one on which a sound begins."""
+
+    async def tale(engine: Listening, _: Network) -> None:
+        for is_noisy in (True, False):
+            caller = Caller(engine)
+            for _number in range(80):
+                caller.at_ms += FRAME_MS
+                caller.ear.keep(coded64(LOUD_FRAME), FRAME_BYTES, caller.at_ms)
+            if not is_noisy:
+                caller.say(1, SILENCE_FRAME, QUIET)
+            caller.say(1)
+            assert caller.ear.pending[0].was_unheard is is_noisy
+
+    story(tale)
+
+
+def test_a_network_begins_anew_when_the_canceller_goes() -> None:
+    """The noise of the line, heard as it is from then on, would be a sound that begins."""
+    mind, memories = Mind(12), Memories()
+    mind.is_blank = False
+    frame = Frame(LOUD_FRAME, at_ms=FRAME_MS, played=LOUD_FRAME)
+    look([Job(mind, [frame], keeps_canceller=True)], None, Counters(), memories)
+    assert mind.canceller is not None
+    assert not mind.is_blank
+    look([Job(mind, [])], None, Counters(), memories)
+    assert mind.canceller is None
+    assert mind.is_blank
+    mind.is_blank = False
+    look([Job(mind, [])], None, Counters(), memories)
+    assert not mind.is_blank, "it went long ago"
 
 
 def test_what_a_setting_gets_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,23 @@ def test_a_sound_without_words_resumes_at_once(verdict: str, reason: str) -> Non
     assert line.carrier.is_audible
 
 
+@pytest.mark.parametrize(("told_ms", "outcome"), [(256, "resumed"), (288, "committed")])
+def test_a_sound_is_short_until_it_is_surely_long_enough(told_ms: int, outcome: str) -> None:
+    """A word of 240 ms touches 13 frames, 260 ms: told so long it is nothing, and no word counts.
+
+    A length is known to a frame of 20 ms, and what is shorter than `resume_ms` ends no answer.
+    """
+    line = playing()
+    scores(line, told_ms, 0.97, 900)
+    line.caller_starts(ago_ms=told_ms)
+    scores(line, 640, 0.02, 0)
+    line.caller_stops()
+    line.tell(InputCommitted("item_c"))
+    line.tell(TranscriptHeard("item_c"))
+    (decision,) = line.decisions
+    assert decision.outcome == outcome
+
+
 def test_a_failed_transcript_leaves_it_to_short_speech() -> None:
     """What cannot be written down is not waited for; it is counted."""
     for choice, outcome in (("resume", "resumed"), ("commit", "committed")):

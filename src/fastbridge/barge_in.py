@@ -11,7 +11,7 @@ from typing import Final
 from fastbridge._clocks import InputClock
 from fastbridge.config import Settings
 from fastbridge.latest import Latest
-from fastbridge.mulaw import NS_PER_MS, bytes_of_ms
+from fastbridge.mulaw import FRAME_MS, NS_PER_MS, bytes_of_ms
 from fastbridge.talk import TABLES, Act, Candidate, Cue, Doubt, State
 
 # A server event about a sound belongs to a judged interval when it begins this close to it.
@@ -160,7 +160,9 @@ class Judge:
         elif one.speech_ms >= settings.commit_ms:
             cue = Cue.LASTED
         else:
-            cue = Cue.SHORT if one.speech_ms < settings.resume_ms else Cue.MIDDLING
+            # A length is known to a frame: what is not surely as long as that is shorter.
+            is_short = max(one.speech_ms - FRAME_MS, 0) < settings.resume_ms
+            cue = Cue.SHORT if is_short else Cue.MIDDLING
         one.reason = "speech" if cue is Cue.LASTED else "too_short"
         act = self._table[state][cue]
         if act is Act.WAIT:

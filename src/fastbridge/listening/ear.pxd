@@ -25,7 +25,7 @@ cdef class Ear:
     cpdef object played(self, message, int64_t head_bytes, int64_t tail_bytes, int64_t at_ms)
     cpdef object _follow(self, str payload, int64_t count, int64_t at_ms)
     cpdef bint _is_in_window(self, int64_t count) except -1
-    cpdef object _ask(self, int64_t count, int64_t at_ms, bint is_sound, bytes played)
+    cpdef object _ask(self, int64_t count, int64_t at_ms, bint is_sound, bytes played, bint was_unheard)
     cpdef object _rests(self, int64_t at_ms)
     cpdef object _count_quiet(self)
     cpdef object _wakes(self)

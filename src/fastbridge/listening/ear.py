@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fastbridge._lines import NearLine, PlayedLine
 from fastbridge._ring import measure_base64
-from fastbridge.echo_path import DELAY_MS_MAX, STEP_MS, WINDOW_MS, EchoPath
+from fastbridge.echo_path import STEP_MS, WINDOW_MS, EchoPath
 from fastbridge.events import CallerCleaned, EarsBehind, EchoMeasured, SpeechScore
 from fastbridge.evidence import EarLag
 from fastbridge.listening.rounds import HANGOVER_MS, PRE_ROLL_FRAMES, Frame, Job, Mind
@@ -138,7 +138,7 @@ class Ear:
             self._queue_pre_roll(count)
         elif self._resting and played is not None:
             self._waiting = 0  # frames lie between that nobody looked at
-        self._was_kept = False
+        was_unheard, self._was_kept = self._was_kept, False
         if is_sound:
             self._wakes()
         else:
@@ -146,7 +146,7 @@ class Ear:
         if is_sound and played is None and not begins and self._is_in_window(count):
             return
         if is_sound or played is not None or self.pending or self.in_flight:
-            self._ask(count, at_ms, is_sound, played)
+            self._ask(count, at_ms, is_sound, played, was_unheard)
         else:
             self._rests(at_ms)
 
@@ -161,7 +161,9 @@ class Ear:
         self._waiting += count
         return True
 
-    def _ask(self, count: int, at_ms: int, is_sound: bool, played: bytes | None) -> None:
+    def _ask(
+        self, count: int, at_ms: int, is_sound: bool, played: bytes | None, was_unheard: bool
+    ) -> None:
         """Let the thread look at the frame that just came, and at what waited for it."""
         if self._waiting and (played is not None or not is_sound):
             audio = self._near.take(count + self._waiting, self._waiting)
@@ -170,6 +172,7 @@ class Ear:
         count += self._waiting
         self._waiting = 0
         frame = Frame(self._near.take(count, count), at_ms, is_sound=is_sound, played=played)
+        frame.was_unheard = was_unheard
         frame.talkspurt = 0 if self.line is None else self.line.talkspurts
         self._queue(frame)
         if self.lag.asked(at_ms) and self._engine.scorer is not None:
@@ -230,7 +233,10 @@ class Ear:
         self._waiting = 0
         if size:
             audio = self._near.take(count + size, size)
-            self._queue(Frame(audio, self._end_ms - ms_of_bytes(count), is_told=False))
+            frame = Frame(audio, self._end_ms - ms_of_bytes(count), is_told=False)
+            # A line that is loud when we begin to listen was so before.
+            frame.was_unheard = self._was_kept
+            self._queue(frame)
 
     def wants_played(self) -> bool:
         """Say whether `played` keeps what it is told; asked for every message, and cheap."""
@@ -260,15 +266,16 @@ class Ear:
     def _look_for_stillness(self, level: int, at_ms: int) -> None:
         """Find out early that there is no echo to be heard: the AI spoke and nothing came back.
 
-        An echo that stays below the floor is looked at by nobody. The probe's verdict, which
-        needs seconds of speech, comes on top and may still find one.
+        An echo that stays below the floor is looked at by nobody, and one that comes later than
+        the canceller reaches cannot be taken out. The probe's verdict, which needs seconds of
+        speech, comes on top and may still find either.
         """
         if self.is_still or self.path.verdict is not None:
             return
         if level >= self._floor:
             self._has_sounded = True
         elif not self._has_sounded and self._voiced_frames >= PROOF_FRAMES:
-            self.is_still = at_ms - self._voiced_ms > DELAY_MS_MAX
+            self.is_still = at_ms - self._voiced_ms > REACH_MS
 
     def cut(self, at_ms: int) -> None:
         """Take note that the carrier threw away everything that would play from `at_ms` on."""
