@@ -38,7 +38,7 @@ GATHER_SHARE: Final = 1 / 8
 """... longer by this share for each other that speaks: then the network is cheaper a call ..."""
 GATHER_TIMES_MAX: Final = 2.5
 """... but never longer than so many times that."""
-AHEAD_SPARE_MS: Final = 500
+AHEAD_SPARE_MS: Final = 250
 """What is sent may be heard so much later than the lead: the way to the ear and its jitter."""
 ROUNDS_JUDGED: Final = 16
 """Of so many rounds half must be late before work is shed, and none before all is taken again."""
