@@ -33,7 +33,8 @@ test: $(STAMPS)/test $(STAMPS)/ring  ## the whole test suite, with coverage
 prove: $(STAMPS)/test $(STAMPS)/ring  ## the ring's proofs at depth, the scanners on two million damaged messages
 	@$(BIN)/python tests/system_parts.py
 	@PYTHONPATH=tests $(BIN)/python -m prove
-	@FASTBRIDGE_SCAN_CASES=20000 FASTBRIDGE_SCAN_MUTANTS=2000000 $(BIN)/python -m pytest -q tests/test_scan.py
+	@FASTBRIDGE_SCAN_CASES=$${FASTBRIDGE_SCAN_CASES:-20000} \
+	FASTBRIDGE_SCAN_MUTANTS=$${FASTBRIDGE_SCAN_MUTANTS:-2000000} $(BIN)/python -m pytest -q tests/test_scan.py
 
 lint: $(STAMPS)/dev $(STAMPS)/ring  ## ruff and mypy
 	$(BIN)/ruff check .
