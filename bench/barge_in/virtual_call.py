@@ -30,7 +30,7 @@ from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear
 from fastbridge.listening.engine import Listening
 from fastbridge.listening.rounds import Counters, Job, Memories, look
 from fastbridge.mulaw import FRAME_BYTES, FRAME_MS, FRAME_NS, NS_PER_MS
-from fastbridge.silero import WINDOW_BYTES, Listeners, Silero, listeners
+from fastbridge.silero import WINDOW_BYTES, Listeners, Silero, listeners, score_each
 from fastbridge.talk import State
 from fastbridge.wire.twilio import TwilioStream
 from fastbridge.worlds import ai_turns
@@ -486,16 +486,11 @@ def run(calls: list[VirtualCall], silero: Silero) -> None:
 
 
 def _score_for_server(calls: list[VirtualCall], silero: Silero) -> None:
-    joined = Listeners(
-        np.concatenate([call.server_memory.state for call in calls], axis=1),
-        np.concatenate([call.server_memory.context for call in calls]),
-    )
     windows = [bytes(call.server_pending[:WINDOW_BYTES]) for call in calls]
-    scores = silero.score(windows, joined)
-    for row, call in enumerate(calls):
+    scores = score_each(silero, windows, [call.server_memory for call in calls])
+    for call, score in zip(calls, scores, strict=True):
         del call.server_pending[:WINDOW_BYTES]
-        call.server_memory = joined.pick([row])
-        call.scored_by_server(scores[row])
+        call.scored_by_server(score)
 
 
 __all__: list[Any] = ["FRAME_MS", "ONE_WAY_MS", "START_NS", "Truth", "VirtualCall", "run"]

@@ -30,12 +30,12 @@ from fastbridge.journal import Journal
 from fastbridge.legs.ai import AiDoor
 from fastbridge.legs.carrier import CarrierLeg, upgrade
 from fastbridge.listening import engine
-from fastbridge.listening.rounds import Scorer
 from fastbridge.live import LiveOffice
 from fastbridge.loop_lag import LoopLag
 from fastbridge.metrics import Collector
 from fastbridge.pacing import Heartbeat
 from fastbridge.roster import Alone, Group, GroupSilentError, Roster
+from fastbridge.silero import Scorer
 from fastbridge.tool_loading import load_tools
 from fastbridge.tools import ToolBox
 from fastbridge.totals import Totals

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from fastbridge import mulaw
 from fastbridge._network import WEIGHTS_BYTES, Network
@@ -86,6 +86,28 @@ class Silero:
         which does not hold the interpreter's lock.
         """
         return self._network.score(windows, listeners.state, listeners.context)
+
+
+class Scorer(Protocol):
+    """What is asked of a network: `Silero`, or a stand-in in a test."""
+
+    def score(self, windows: list[bytes], listeners: Listeners) -> list[float]:
+        """Return the speech probability of each call's next window of 256 mu-law bytes."""
+
+
+def score_each(network: Scorer, windows: list[bytes], memories: list[Listeners]) -> list[float]:
+    """Run the network once on the next window of calls that keep a memory of one row each."""
+    import numpy as np
+
+    joined = Listeners(
+        np.concatenate([one.state for one in memories], axis=1),
+        np.concatenate([one.context for one in memories]),
+    )
+    scores = network.score(windows, joined)
+    for row, one in enumerate(memories):
+        moved = joined.pick([row])
+        one.state, one.context = moved.state, moved.context
+    return scores
 
 
 def is_installed() -> bool:

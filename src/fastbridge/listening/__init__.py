@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fastbridge.listening.ear import Ear, OnCleaned, OnEvent
 from fastbridge.listening.engine import Listening, choose, warm_up
-from fastbridge.listening.rounds import Counters, Scorer
+from fastbridge.listening.rounds import Counters
 
 __all__ = [
     "Counters",
@@ -16,7 +16,6 @@ __all__ = [
     "Listening",
     "OnCleaned",
     "OnEvent",
-    "Scorer",
     "choose",
     "warm_up",
 ]

@@ -26,9 +26,9 @@ from typing import Final, TypeAlias
 from fastbridge import cancelling
 from fastbridge.events import SpeechScore
 from fastbridge.listening.ear import ROUND_FRAMES_MAX, Ear, OnCleaned, OnEvent, OnQuiet
-from fastbridge.listening.rounds import Counters, Job, Memories, Mind, Scorer, look
+from fastbridge.listening.rounds import Counters, Job, Memories, Mind, look
 from fastbridge.mulaw import SILENCE_FRAME
-from fastbridge.silero import WINDOW_BYTES, DetectorMissingError, Silero, listeners
+from fastbridge.silero import WINDOW_BYTES, DetectorMissingError, Scorer, Silero, listeners
 from fastbridge.speech import SCORES_LATE_MS
 
 LOG: Final = logging.getLogger("fastbridge.listening")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from fastbridge._ring import measure_base64
 from fastbridge.cancelling import EchoCanceller
@@ -17,7 +17,7 @@ from fastbridge.events import CallerCleaned, SpeechScore
 from fastbridge.histogram import Histogram, score_lateness
 from fastbridge.listening.tones import is_tone
 from fastbridge.mulaw import ms_of_bytes
-from fastbridge.silero import WINDOW_BYTES, Listeners, listeners
+from fastbridge.silero import WINDOW_BYTES, Listeners, Scorer, listeners
 
 PRE_ROLL_FRAMES: Final = 8
 """Frames before a sound that are looked at with it: 160 ms, five windows."""
@@ -31,13 +31,6 @@ VOICE_PROBABILITY: Final = 0.1
 """What is less probable is no voice to anybody, and need not be asked whether it is a tone."""
 STILL_WINDOWS: Final = 125
 """After so many in one piece without a voice (4 s) the network begins anew: noise made it deaf."""
-
-
-class Scorer(Protocol):
-    """What the engine asks of a network: `Silero`, or a stand-in in a test."""
-
-    def score(self, windows: list[bytes], listeners: Listeners) -> list[float]:
-        """Return the speech probability of each call's next window of 256 mu-law bytes."""
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from fastbridge.silero import WINDOW_BYTES, Listeners, Silero, listeners
+from fastbridge.silero import WINDOW_BYTES, Silero, listeners, score_each
 
 ROUND_SECONDS: Final = 0.02
 """Windows of other sessions gather for this long; it is also the delay it adds at most."""
@@ -107,13 +107,4 @@ class Ears:
 
     def _score(self, windows: list[bytes], batch: list[Ear]) -> list[float]:
         """Run the network in the thread, on the joined memories of the sessions."""
-        import numpy as np
-
-        joined = Listeners(
-            np.concatenate([ear.memory.state for ear in batch], axis=1),
-            np.concatenate([ear.memory.context for ear in batch]),
-        )
-        scores = self._detector.score(windows, joined)
-        for row, ear in enumerate(batch):
-            ear.memory = joined.pick([row])
-        return scores
+        return score_each(self._detector, windows, [ear.memory for ear in batch])
